@@ -1,0 +1,66 @@
+//! Commands to edges: at least once, acknowledged, expired, superseded.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::coa::{CoaCause, CoaKind};
+use crate::decision::Outcome;
+use crate::request::words;
+use crate::{CommandId, EdgeId, Mac, SessionId};
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandState {
+    /// Waiting for the edge to fetch it.
+    Pending,
+    /// Handed to the edge at least once, not acknowledged yet; handed out again after a while.
+    Delivered,
+    /// The NAS did it.
+    Acked,
+    /// The NAS refused, or did not answer the edge.
+    Failed,
+    /// Nobody fetched or acknowledged it in time.
+    Expired,
+    /// A newer command for the session took its place, or it was no longer wanted.
+    Superseded,
+}
+
+words!(CommandState, "command state",
+    CommandState::Pending => "pending", CommandState::Delivered => "delivered", CommandState::Acked => "acked",
+    CommandState::Failed => "failed", CommandState::Expired => "expired", CommandState::Superseded => "superseded",
+);
+
+impl CommandState {
+    /// Whether the edge may still be asked to carry it out.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Delivered)
+    }
+}
+
+/// One Change of Authorization for one session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    pub id: CommandId,
+    pub edge: EdgeId,
+    pub session: SessionId,
+    /// The edge's own name of the session.
+    pub session_key: String,
+    pub mac: Option<Mac>,
+    pub kind: CoaKind,
+    pub cause: CoaCause,
+    pub from: Outcome,
+    pub to: Outcome,
+    pub state: CommandState,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub delivered_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    /// What the edge said of it.
+    pub result: Option<String>,
+}

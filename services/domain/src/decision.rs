@@ -1,0 +1,207 @@
+//! The answer to one access request, with its full trace.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::compliance::Compliance;
+use crate::device::DeviceFacts;
+use crate::request::words;
+use crate::resolver::{Match, MatchKey, MatchStrength, Outcome as MatchOutcome};
+use crate::{DecisionId, DeviceId, LabelId, LinkId, RuleId};
+
+/// What the client gets. Two decisions with equal outcomes need no Change of Authorization between them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Outcome {
+    pub permit: bool,
+    pub vlan: Option<String>,
+    pub role: Option<String>,
+    /// Seconds.
+    pub session_timeout: Option<u32>,
+}
+
+impl Outcome {
+    /// A denial.
+    pub const DENY: Self = Self { permit: false, vlan: None, role: None, session_timeout: None };
+}
+
+/// Why, for machines. Stable: a code never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A rule that allows matched.
+    RuleAllow,
+    /// A rule that blocks matched.
+    RuleBlock,
+    /// No rule matched.
+    ImplicitDeny,
+    /// The organization has not published a policy.
+    NoPolicy,
+    /// EAP-TLS without a client certificate, as a resumed session would show it.
+    CertificateMissing,
+    /// The client's certificate is past its end.
+    CertificateExpired,
+    /// What the decision needs could be read from no store at all.
+    FactsUnavailable,
+}
+
+words!(Reason, "reason",
+    Reason::RuleAllow => "rule_allow", Reason::RuleBlock => "rule_block", Reason::ImplicitDeny => "implicit_deny",
+    Reason::NoPolicy => "no_policy", Reason::CertificateMissing => "certificate_missing",
+    Reason::CertificateExpired => "certificate_expired", Reason::FactsUnavailable => "facts_unavailable",
+);
+
+impl Reason {
+    /// What it means and what to do about it, for people.
+    #[must_use]
+    pub const fn explain(self) -> (&'static str, &'static str) {
+        match self {
+            Self::RuleAllow => ("An allow rule matched.", "Nothing to do."),
+            Self::RuleBlock => {
+                ("A block rule matched.", "Change the rule, or what it matches, if this is not wanted.")
+            }
+            Self::ImplicitDeny => (
+                "No rule matched, so the implicit last rule denied.",
+                "Compare the conditions below with what was seen, and add or widen a rule.",
+            ),
+            Self::NoPolicy => ("No policy is published.", "Publish the draft under Auth Policies."),
+            Self::CertificateMissing => (
+                "EAP-TLS came without a client certificate.",
+                "Turn the edge's TLS session cache off: a resumed session hides the certificate.",
+            ),
+            Self::CertificateExpired => (
+                "The client certificate has expired.",
+                "Renew the device's certificate; check its SCEP or PKCS profile in Intune.",
+            ),
+            Self::FactsUnavailable => (
+                "Neither PostgreSQL nor Redis answered, and this process had nothing in memory yet.",
+                "Bring the stores back; the edge asks again by itself.",
+            ),
+        }
+    }
+}
+
+/// The rule that decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRef {
+    pub id: RuleId,
+    pub name: String,
+    /// Its place, counted from 1.
+    pub position: u32,
+}
+
+/// What the engine returns: pure, and the same on every replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    pub outcome: Outcome,
+    pub reason: Reason,
+    pub rule: Option<RuleRef>,
+    /// The published version that decided.
+    pub policy_version: Option<i32>,
+    /// Every rule up to the deciding one.
+    pub trace: Vec<RuleTrace>,
+}
+
+/// How one rule fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTrace {
+    pub rule: RuleRef,
+    pub matched: bool,
+    /// Disabled rules are skipped, with no conditions evaluated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    pub conditions: Vec<ConditionTrace>,
+}
+
+/// How one condition fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionTrace {
+    /// Stands under `not_matching`: the rule matches only where it does not hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub negated: bool,
+    pub subject: Subject,
+    pub wanted: Vec<String>,
+    /// AND instead of OR between the wanted values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// What was there; empty where nothing was.
+    pub saw: Vec<String>,
+    /// Whether the condition itself held, before negation.
+    pub held: bool,
+}
+
+impl ConditionTrace {
+    /// Whether it stood in the way of the rule.
+    #[must_use]
+    pub const fn blocked(&self) -> bool {
+        self.held == self.negated
+    }
+}
+
+/// What a condition is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Subject {
+    AuthType,
+    PortType,
+    Site,
+    Vendor,
+    Label { id: LabelId, name: String, key: String },
+}
+
+/// How the client was found in the fleet, as it is answered and recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchRecord {
+    pub outcome: MatchOutcomeName,
+    pub key: Option<MatchKey>,
+    pub strength: Option<MatchStrength>,
+    pub mac_mismatch: bool,
+    pub link: Option<LinkId>,
+    pub device: Option<DeviceId>,
+    pub device_name: Option<String>,
+}
+
+/// [`crate::resolver::Outcome`] without the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MatchOutcomeName {
+    Matched,
+    NotEnrolled,
+    Ambiguous,
+}
+
+words!(MatchOutcomeName, "match outcome",
+    MatchOutcomeName::Matched => "matched", MatchOutcomeName::NotEnrolled => "not-enrolled",
+    MatchOutcomeName::Ambiguous => "ambiguous",
+);
+
+impl MatchRecord {
+    /// The record of a match.
+    #[must_use]
+    pub fn of(found: &Match<'_>) -> Self {
+        let device: Option<&DeviceFacts> = found.device();
+        Self {
+            outcome: match found.outcome {
+                MatchOutcome::Device(_) => MatchOutcomeName::Matched,
+                MatchOutcome::NotEnrolled => MatchOutcomeName::NotEnrolled,
+                MatchOutcome::Ambiguous => MatchOutcomeName::Ambiguous,
+            },
+            key: found.key,
+            strength: found.strength(),
+            mac_mismatch: found.mac_mismatch,
+            link: device.map(|d| d.link),
+            device: device.map(|d| d.id),
+            device_name: device.and_then(|d| d.name.clone()),
+        }
+    }
+}
+
+/// A decision with everything that went into it: what is answered, recorded and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub id: DecisionId,
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    pub decision: Decision,
+    pub compliance: Compliance,
+    pub found: MatchRecord,
+}

@@ -1,0 +1,84 @@
+//! NAC history: immutable lines. Names follow Mist's.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::decision::Answer;
+use crate::request::{AccessRequest, words};
+use crate::resolver::LookupKey;
+use crate::{EdgeId, EventId, Mac, OrgId, SessionId, SiteId};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EventKind {
+    NacClientPermit,
+    NacClientDeny,
+    NacMdmLookupSuccess,
+    NacMdmLookupFailure,
+    NacMdmDeviceNotEnrolled,
+    NacMdmComplianceChanged,
+    NacClientCoaReauth,
+    NacClientCoaDisconnect,
+    NacSessionStarted,
+    NacSessionEnded,
+    NacClientIpAssigned,
+    NacClientCertExpired,
+    NacClientCertCheckFailure,
+}
+
+words!(EventKind, "event type",
+    EventKind::NacClientPermit => "NAC_CLIENT_PERMIT", EventKind::NacClientDeny => "NAC_CLIENT_DENY",
+    EventKind::NacMdmLookupSuccess => "NAC_MDM_LOOKUP_SUCCESS",
+    EventKind::NacMdmLookupFailure => "NAC_MDM_LOOKUP_FAILURE",
+    EventKind::NacMdmDeviceNotEnrolled => "NAC_MDM_DEVICE_NOT_ENROLLED",
+    EventKind::NacMdmComplianceChanged => "NAC_MDM_COMPLIANCE_CHANGED",
+    EventKind::NacClientCoaReauth => "NAC_CLIENT_COA_REAUTH",
+    EventKind::NacClientCoaDisconnect => "NAC_CLIENT_COA_DISCONNECT",
+    EventKind::NacSessionStarted => "NAC_SESSION_STARTED", EventKind::NacSessionEnded => "NAC_SESSION_ENDED",
+    EventKind::NacClientIpAssigned => "NAC_CLIENT_IP_ASSIGNED",
+    EventKind::NacClientCertExpired => "NAC_CLIENT_CERT_EXPIRED",
+    EventKind::NacClientCertCheckFailure => "NAC_CLIENT_CERT_CHECK_FAILURE",
+);
+
+/// One line. The columns are what the dashboard searches; all else is in `detail`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub org: OrgId,
+    pub id: EventId,
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    pub kind: EventKind,
+    pub mac: Option<Mac>,
+    pub session: Option<SessionId>,
+    pub edge: Option<EdgeId>,
+    pub site: Option<SiteId>,
+    pub summary: String,
+    pub detail: serde_json::Value,
+}
+
+/// A decision as it is recorded: enough to write the event and the session from, and to explain it for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DecisionRecord {
+    pub org: OrgId,
+    pub session: SessionId,
+    /// The edge's own name of the session, or `mac:<digits>` where it gave none.
+    pub session_key: String,
+    pub request: AccessRequest,
+    pub answer: Answer,
+    /// Every key under which this client's device may be found: a device that changes under one of them
+    /// concerns this session.
+    pub keys: Vec<LookupKey>,
+}
+
+impl DecisionRecord {
+    /// The event kind of the decision.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        if self.answer.decision.outcome.permit {
+            EventKind::NacClientPermit
+        } else {
+            EventKind::NacClientDeny
+        }
+    }
+}

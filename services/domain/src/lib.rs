@@ -1,0 +1,29 @@
+//! What Gatehouse knows and decides, as values.
+//!
+//! Everything here is pure: no clock is read, no random number drawn, no byte sent. Shells gather facts, call
+//! a function of this crate, and record what it returned. The same inputs give the same answer on every replica.
+//!
+//! It must not import tokio, sqlx, axum, reqwest or redis; an architecture test holds that.
+
+pub mod coa;
+pub mod command;
+pub mod compliance;
+pub mod decision;
+pub mod device;
+pub mod event;
+pub mod ids;
+pub mod mac;
+pub mod outbox;
+pub mod policy;
+pub mod radius;
+pub mod request;
+pub mod resolver;
+pub mod session;
+pub mod snapshot;
+pub mod time;
+
+pub use ids::{
+    AccountId, CommandId, CredentialId, DecisionId, DeviceId, EdgeId, EventId, LabelId, LinkId, OrgId,
+    RuleId, SessionId, SiteId, TransitionId,
+};
+pub use mac::Mac;
