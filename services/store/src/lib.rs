@@ -6,6 +6,10 @@
 //!
 //! No transaction may be open across HTTP: take one, use it, commit it.
 
+pub mod audit;
+pub mod orgs;
+pub mod outbox;
+pub mod policies;
 mod tx;
 
 pub use tx::{OrgTx, Store, StoreConfig, SystemTx};
