@@ -12,6 +12,7 @@ pub mod decision;
 pub mod device;
 pub mod event;
 pub mod ids;
+pub mod link;
 pub mod mac;
 pub mod outbox;
 pub mod policy;
