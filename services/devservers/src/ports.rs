@@ -1,0 +1,53 @@
+//! Ports of localhost, below the range from which the system takes ports of outgoing connections.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::path::Path;
+
+use crate::{Error, secrets};
+
+const RANGE: Range<u16> = 21_000..31_000;
+
+/// Whether nobody listens on the port.
+#[must_use]
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// A port that nobody listens on at the moment.
+#[must_use]
+pub fn free_port() -> u16 {
+    let width = RANGE.end - RANGE.start;
+    let random = secrets::random_bytes::<2>().map_or(0, u16::from_le_bytes);
+    (0..width)
+        .map(|step| RANGE.start + (random % width + step) % width)
+        .find(|port| is_free(*port))
+        .unwrap_or(0)
+}
+
+/// The port that the file names, where it is free; else another, written to the file.
+pub fn remembered(file: &Path) -> Result<u16, Error> {
+    let before = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(port) = before.filter(|port| is_free(*port)) {
+        return Ok(port);
+    }
+    let port = free_port();
+    secrets::write_private(file, &port.to_string())?;
+    Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_kept_while_it_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("port");
+        let port = remembered(&file).unwrap();
+        assert_eq!(remembered(&file).unwrap(), port);
+        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert_ne!(remembered(&file).unwrap(), port);
+    }
+}
