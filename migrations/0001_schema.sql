@@ -45,7 +45,6 @@ CREATE TABLE org (
     stale_after_seconds   integer NOT NULL DEFAULT 86400 CHECK (stale_after_seconds BETWEEN 300 AND 31536000),
     grace_is_compliant    boolean NOT NULL DEFAULT true,
     coa                   text NOT NULL DEFAULT 'reauth' CHECK (coa IN ('reauth', 'disconnect', 'port_bounce')),
-    mass_change_percent   smallint NOT NULL DEFAULT 20 CHECK (mass_change_percent BETWEEN 1 AND 100),
     policy_version        integer
 );
 -- One organization is created by a tenant's first sign-in; more need an invitation.

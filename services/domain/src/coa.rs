@@ -49,9 +49,3 @@ pub enum CoaPlan {
 pub fn plan(answered: &Outcome, now_would_be: &Outcome, kind: CoaKind) -> CoaPlan {
     if answered == now_would_be { CoaPlan::Keep } else { CoaPlan::Move { kind, to: now_would_be.clone() } }
 }
-
-/// Whether the move takes rights away: then it can be held by the mass-change breaker.
-#[must_use]
-pub fn is_worse(from: &Outcome, to: &Outcome) -> bool {
-    from.permit && !to.permit
-}

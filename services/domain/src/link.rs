@@ -68,12 +68,9 @@ impl LinkState {
     #[must_use]
     pub const fn words(self) -> LinkStateWords {
         let (title, cause, remedy, action_by) = match self {
-            Self::Connected => (
-                "Connected",
-                "Microsoft Graph answers for this tenant.",
-                "Nothing to do.",
-                ActionBy::Nobody,
-            ),
+            Self::Connected => {
+                ("Connected", "Microsoft Graph answers for this tenant.", "Nothing to do.", ActionBy::Nobody)
+            }
             Self::ConsentMissing => (
                 "Consent missing",
                 "The tenant does not know Gatehouse's enterprise application: consent was never given there.",

@@ -4,7 +4,7 @@ pub mod compile;
 pub mod decide;
 pub mod diff;
 pub mod draft;
-pub mod lint;
+pub mod edit;
 pub mod model;
 
 pub use compile::CompiledPolicy;

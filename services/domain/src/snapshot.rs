@@ -16,18 +16,11 @@ pub struct OrgSettings {
     pub grace_is_compliant: bool,
     /// What moves a session. Default re-authentication.
     pub coa: CoaKind,
-    /// The share of the fleet, in percent, that one sync may move to a worse state unasked. Default 20.
-    pub mass_change_percent: u8,
 }
 
 impl Default for OrgSettings {
     fn default() -> Self {
-        Self {
-            stale_after_seconds: 86_400,
-            grace_is_compliant: true,
-            coa: CoaKind::Reauth,
-            mass_change_percent: 20,
-        }
+        Self { stale_after_seconds: 86_400, grace_is_compliant: true, coa: CoaKind::Reauth }
     }
 }
 

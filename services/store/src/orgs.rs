@@ -32,7 +32,6 @@ struct Row {
     stale_after_seconds: i32,
     grace_is_compliant: bool,
     coa: String,
-    mass_change_percent: i16,
     policy_version: Option<i32>,
 }
 
@@ -45,8 +44,6 @@ impl TryFrom<Row> for OrgRow {
                 .map_err(|e| StoreError::corrupt("org.stale_after_seconds", e))?,
             grace_is_compliant: row.grace_is_compliant,
             coa: row.coa.parse().map_err(|e| StoreError::corrupt("org.coa", e))?,
-            mass_change_percent: u8::try_from(row.mass_change_percent)
-                .map_err(|e| StoreError::corrupt("org.mass_change_percent", e))?,
         };
         Ok(Self {
             id: OrgId(row.org_id),
@@ -82,7 +79,7 @@ pub async fn get(tx: &mut OrgTx) -> Result<Option<OrgRow>> {
     let row = sqlx::query_as!(
         Row,
         "SELECT org_id, name, home_tid, created_at, revision, stale_after_seconds, grace_is_compliant, coa,
-                mass_change_percent, policy_version
+                policy_version
          FROM org WHERE org_id = $1",
         org,
     )
@@ -117,15 +114,13 @@ pub async fn update(tx: &mut OrgTx, name: &str, settings: &OrgSettings) -> Resul
     let stale_after = i32::try_from(settings.stale_after_seconds)
         .map_err(|e| StoreError::corrupt("org.stale_after_seconds", e))?;
     sqlx::query!(
-        "UPDATE org SET name = $2, stale_after_seconds = $3, grace_is_compliant = $4, coa = $5,
-                mass_change_percent = $6
+        "UPDATE org SET name = $2, stale_after_seconds = $3, grace_is_compliant = $4, coa = $5
          WHERE org_id = $1",
         org,
         name,
         stale_after,
         settings.grace_is_compliant,
         settings.coa.as_str(),
-        i16::from(settings.mass_change_percent),
     )
     .execute(tx.conn())
     .await?;

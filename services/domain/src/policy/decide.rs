@@ -200,3 +200,6 @@ fn seen(key: Option<MatchLabelKey>, input: &Input<'_>) -> Vec<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
