@@ -10,18 +10,50 @@ use crate::resolver::{Match, MatchKey, MatchStrength, Outcome as MatchOutcome};
 use crate::{DecisionId, DeviceId, LabelId, LinkId, RuleId};
 
 /// What the client gets. Two decisions with equal outcomes need no Change of Authorization between them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Outcome {
     pub permit: bool,
     pub vlan: Option<String>,
     pub role: Option<String>,
     /// Seconds.
     pub session_timeout: Option<u32>,
+    /// VLANs of a trunk port: `1name` tagged, `2name` untagged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress_vlan_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gbp_tag: Option<u16>,
+    /// Given back as User-Name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    /// A page that the client is led to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_url: Option<String>,
+    /// Further attributes, standard ones first, each group in the order of the rule's labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attrs: Vec<RadiusAttr>,
+}
+
+/// One attribute of RADIUS that a label names, in the dictionary's spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RadiusAttr {
+    /// With `:tag` behind it where the attribute has one (RFC 2868).
+    pub name: String,
+    pub value: String,
 }
 
 impl Outcome {
     /// A denial.
-    pub const DENY: Self = Self { permit: false, vlan: None, role: None, session_timeout: None };
+    pub const DENY: Self = Self {
+        permit: false,
+        vlan: None,
+        role: None,
+        session_timeout: None,
+        egress_vlan_names: Vec::new(),
+        gbp_tag: None,
+        user_name: None,
+        redirect_url: None,
+        attrs: Vec::new(),
+    };
 }
 
 /// Why, for machines. Stable: a code never changes its meaning.
@@ -99,6 +131,27 @@ pub struct Decision {
     pub policy_version: Option<i32>,
     /// Every rule up to the deciding one.
     pub trace: Vec<RuleTrace>,
+    /// The rules on trial up to the deciding one, in order. The first that matched would have decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dry_run: Vec<DryRun>,
+}
+
+impl Decision {
+    /// The rule on trial that would have decided, had it been in force.
+    #[must_use]
+    pub fn would_decide(&self) -> Option<&DryRun> {
+        self.dry_run.iter().find(|trial| trial.matched)
+    }
+}
+
+/// How a rule on trial fared. Events carry it as `dryrun_nacrule_id` and `dryrun_nacrule_matched`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DryRun {
+    pub rule: RuleRef,
+    pub matched: bool,
+    /// What it would have given, where it matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
 }
 
 /// How one rule fared.
@@ -109,6 +162,9 @@ pub struct RuleTrace {
     /// Disabled rules are skipped, with no conditions evaluated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
+    /// On trial: it never decides.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     pub conditions: Vec<ConditionTrace>,
 }
 

@@ -28,3 +28,17 @@ pub use ids::{
     RuleId, SessionId, SiteId, TransitionId,
 };
 pub use mac::Mac;
+
+/// Compares a generated page with its file; writes it where `GATEHOUSE_WRITE_PAGES` is set.
+#[cfg(test)]
+pub(crate) fn assert_page(name: &str, generated: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if std::env::var_os("GATEHOUSE_WRITE_PAGES").is_some() {
+        std::fs::write(&path, generated).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == generated,
+        "{name} is out of date: GATEHOUSE_WRITE_PAGES=1 cargo test -p domain writes it"
+    );
+}

@@ -5,11 +5,16 @@ pub mod decide;
 pub mod diff;
 pub mod draft;
 pub mod edit;
+#[cfg(test)]
+mod generate;
+pub mod keys;
 pub mod model;
+pub mod value;
 
 pub use compile::CompiledPolicy;
-pub use decide::decide;
+pub use decide::{decide, evaluate};
 pub use draft::FieldError;
 pub use model::{
-    Action, AuthMatch, Conditions, Label, LabelKind, MatchLabelKey, PolicyDoc, Rule, SingleValued,
+    Action, AuthMatch, Conditions, Label, LabelKind, MatchLabelKey, PolicyDoc, Row, Rule, Section,
+    SingleValued, UsernameAttr,
 };

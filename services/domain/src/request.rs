@@ -105,6 +105,10 @@ pub struct Certificate {
     pub san_dns: Vec<String>,
     pub san_upn: Vec<String>,
     pub san_email: Vec<String>,
+    /// Extended key usages, as OIDs.
+    pub ekus: Vec<String>,
+    /// The OID of the AD CS template that it was issued from.
+    pub template: Option<String>,
 }
 
 /// One access request, as the core sees it: the edge and its site are already known from the credential.
@@ -116,6 +120,23 @@ pub struct AccessRequest {
     pub auth_type: Option<AuthType>,
     pub ssid: Option<String>,
     pub user_name: Option<String>,
+    /// What the client calls itself, where the edge knows it (DHCP option 12 or the like).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The VLAN, id or name, that the client is in or came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_vlan: Option<String>,
+    /// The role that an identity provider or upstream server gave (Filter-Id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radius_group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gbp_tag: Option<u16>,
+    /// Groups or roles of the user, from the identity provider.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idp_roles: Vec<String>,
+    /// Labels that the organization's endpoint list gives to the MAC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usermac_labels: Vec<String>,
     /// The edge's own name of the session (Acct-Session-Id or the like).
     pub session_id: Option<String>,
     #[serde(default)]
@@ -134,6 +155,12 @@ impl AccessRequest {
             auth_type: None,
             ssid: None,
             user_name: None,
+            hostname: None,
+            ingress_vlan: None,
+            radius_group: None,
+            gbp_tag: None,
+            idp_roles: Vec::new(),
+            usermac_labels: Vec::new(),
             session_id: None,
             nas: Nas::default(),
             cert: None,
@@ -143,11 +170,17 @@ impl AccessRequest {
     /// The realm: what stands behind the last `@` of the user name, or before the first `\`; lower case.
     #[must_use]
     pub fn realm(&self) -> Option<String> {
+        self.realm_as_sent().map(str::to_lowercase)
+    }
+
+    /// [`Self::realm`] as the client wrote it.
+    #[must_use]
+    pub fn realm_as_sent(&self) -> Option<&str> {
         let name = self.user_name.as_deref()?;
         let realm = match name.rsplit_once('@') {
             Some((_, realm)) => realm,
             None => name.split_once('\\')?.0,
         };
-        (!realm.is_empty()).then(|| realm.to_lowercase())
+        (!realm.is_empty()).then_some(realm)
     }
 }

@@ -3,11 +3,11 @@
 use time::OffsetDateTime;
 
 use super::compile::{
-    CompiledConditions, CompiledLabel, CompiledPolicy, CompiledRule, ValueMatch, ValuePattern, auth_holds,
+    ActiveRule, CompiledConditions, CompiledPolicy, CompiledRule, Test, auth_state, port_state,
 };
 use super::model::{Action, MatchLabelKey};
 use crate::compliance::Compliance;
-use crate::decision::{ConditionTrace, Decision, Outcome, Reason, RuleTrace, Subject};
+use crate::decision::{ConditionTrace, Decision, DryRun, Outcome, Reason, RuleTrace, Subject};
 use crate::request::{AccessRequest, AuthType};
 use crate::resolver::Match;
 
@@ -20,16 +20,18 @@ pub struct Input<'a> {
     pub now: OffsetDateTime,
 }
 
-/// Decides. Total and pure: the same policy version, request, facts and time give the same answer everywhere.
+/// What was decided, without the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evaluation {
+    pub reason: Reason,
+    /// The deciding rule's place, counted from 0.
+    pub rule: Option<usize>,
+}
+
+/// Evaluates the rules without allocating (but for text that must be folded). Total and pure.
 #[must_use]
-pub fn decide(policy: Option<&CompiledPolicy>, input: &Input<'_>) -> Decision {
-    let deny = |reason| Decision {
-        outcome: Outcome::DENY,
-        reason,
-        rule: None,
-        policy_version: policy.map(CompiledPolicy::version),
-        trace: Vec::new(),
-    };
+pub fn evaluate(policy: Option<&CompiledPolicy>, input: &Input<'_>) -> Evaluation {
+    let deny = |reason| Evaluation { reason, rule: None };
     let request = input.request;
     // A resumed TLS session hides the certificate, and with it who is asking.
     if request.auth_type == Some(AuthType::EapTls) && request.cert.is_none() {
@@ -40,165 +42,176 @@ pub fn decide(policy: Option<&CompiledPolicy>, input: &Input<'_>) -> Decision {
         return deny(Reason::CertificateExpired);
     }
     let Some(policy) = policy else { return deny(Reason::NoPolicy) };
-
-    let deciding = policy.rules.iter().position(|rule| rule.enabled && matches(rule, input));
-    let looked_at = deciding.map_or(policy.rules.len(), |index| index + 1);
-    let trace = policy.rules[..looked_at].iter().map(|rule| trace(rule, input)).collect();
-    match deciding.map(|index| &policy.rules[index]) {
-        None => Decision { trace, ..deny(Reason::ImplicitDeny) },
-        Some(rule) => Decision {
-            outcome: rule.outcome.clone(),
-            reason: if rule.action == Action::Allow { Reason::RuleAllow } else { Reason::RuleBlock },
-            rule: Some(rule.rule.clone()),
-            policy_version: Some(policy.version),
-            trace,
-        },
-    }
-}
-
-/// Every condition of `matching` holds, and none of `not_matching`.
-fn matches(rule: &CompiledRule, input: &Input<'_>) -> bool {
-    let CompiledConditions { auth_types, port_types, sites, vendors, labels } = &rule.matching;
-    (auth_types.is_empty() || auth_type_holds(&rule.matching, input))
-        && (port_types.is_empty() || port_type_holds(&rule.matching, input))
-        && (sites.is_empty() || site_holds(&rule.matching, input))
-        && (vendors.is_empty() || vendor_holds(&rule.matching, input))
-        && labels.iter().all(|label| label_holds(label, input))
-        && !auth_type_holds(&rule.not_matching, input)
-        && !port_type_holds(&rule.not_matching, input)
-        && !site_holds(&rule.not_matching, input)
-        && !vendor_holds(&rule.not_matching, input)
-        && !rule.not_matching.labels.iter().any(|label| label_holds(label, input))
-}
-
-fn auth_type_holds(conditions: &CompiledConditions, input: &Input<'_>) -> bool {
-    let Some(method) = input.request.auth_type else { return false };
-    conditions.auth_types.iter().any(|wanted| auth_holds(*wanted, method, input.request.cert.is_some()))
-}
-
-fn port_type_holds(conditions: &CompiledConditions, input: &Input<'_>) -> bool {
-    input.request.nas.port_type.is_some_and(|port| conditions.port_types.contains(&port))
-}
-
-fn site_holds(conditions: &CompiledConditions, input: &Input<'_>) -> bool {
-    conditions.sites.contains(&input.request.site)
-}
-
-fn vendor_holds(conditions: &CompiledConditions, input: &Input<'_>) -> bool {
-    let Some(vendor) = &input.request.nas.vendor else { return false };
-    conditions.vendors.iter().any(|wanted| vendor.to_lowercase() == *wanted)
-}
-
-fn label_holds(label: &CompiledLabel, input: &Input<'_>) -> bool {
-    if label.values.is_empty() {
-        return false;
-    }
-    let mut values = label.values.iter();
-    if label.all {
-        values.all(|value| value_holds(value, input))
-    } else {
-        values.any(|value| value_holds(value, input))
-    }
-}
-
-/// What is absent equals nothing: a plain value does not hold, a negated one does.
-fn value_holds(value: &ValueMatch, input: &Input<'_>) -> bool {
-    let request = input.request;
-    let holds = match &value.what {
-        ValuePattern::Compliance(literal) => input.compliance.has(*literal),
-        ValuePattern::AuthType(wanted) => {
-            request.auth_type.is_some_and(|method| auth_holds(*wanted, method, request.cert.is_some()))
+    let mut answers = Answers::new(policy, input);
+    match policy.active.iter().find(|rule| answers.matches(rule)) {
+        None => deny(Reason::ImplicitDeny),
+        Some(ActiveRule { rule, .. }) => {
+            let rule = *rule as usize;
+            let allow = policy.rules[rule].action == Action::Allow;
+            let reason = if allow { Reason::RuleAllow } else { Reason::RuleBlock };
+            Evaluation { reason, rule: Some(rule) }
         }
-        ValuePattern::Strength(strength) => input.found.strength() == Some(*strength),
-        ValuePattern::Text(pattern) => request.ssid.as_deref().is_some_and(|ssid| pattern.matches(ssid)),
-        ValuePattern::MacPrefix(digits) => {
-            request.mac.is_some_and(|mac| mac.digits().starts_with(digits.as_str()))
-        }
-        ValuePattern::Never => return false,
+    }
+}
+
+/// What the evaluated client gets.
+#[must_use]
+pub fn outcome(policy: Option<&CompiledPolicy>, evaluation: Evaluation, request: &AccessRequest) -> Outcome {
+    let rule = policy.zip(evaluation.rule).and_then(|(policy, rule)| policy.rules.get(rule));
+    rule.map_or(Outcome::DENY, |rule| rule.outcome_for(request))
+}
+
+/// Decides. Total and pure: the same policy version, request, facts and time give the same answer everywhere.
+#[must_use]
+pub fn decide(policy: Option<&CompiledPolicy>, input: &Input<'_>) -> Decision {
+    let evaluation = evaluate(policy, input);
+    let mut decision = Decision {
+        outcome: outcome(policy, evaluation, input.request),
+        reason: evaluation.reason,
+        rule: None,
+        policy_version: policy.map(CompiledPolicy::version),
+        trace: Vec::new(),
+        dry_run: Vec::new(),
     };
-    holds != value.negated
-}
-
-fn trace(rule: &CompiledRule, input: &Input<'_>) -> RuleTrace {
-    if !rule.enabled {
-        return RuleTrace { rule: rule.rule.clone(), matched: false, disabled: true, conditions: Vec::new() };
-    }
-    let mut conditions = Vec::new();
-    side(&rule.matching, false, input, &mut conditions);
-    side(&rule.not_matching, true, input, &mut conditions);
-    RuleTrace { rule: rule.rule.clone(), matched: matches(rule, input), disabled: false, conditions }
-}
-
-fn side(conditions: &CompiledConditions, negated: bool, input: &Input<'_>, out: &mut Vec<ConditionTrace>) {
-    let request = input.request;
-    let mut add = |subject, wanted: Vec<String>, saw: Option<String>, held| {
-        if !wanted.is_empty() {
-            out.push(ConditionTrace {
-                negated,
-                subject,
-                wanted,
-                all: false,
-                saw: saw.into_iter().collect(),
-                held,
+    let Some(policy) = policy else { return decision };
+    let looked_at = match (evaluation.rule, evaluation.reason) {
+        (Some(rule), _) => rule + 1,
+        (None, Reason::ImplicitDeny) => policy.rules.len(),
+        (None, _) => return decision,
+    };
+    let mut answers = Answers::new(policy, input);
+    for rule in &policy.rules[..looked_at] {
+        let matched = rule.enabled && answers.matches(&rule.gate);
+        decision.trace.push(trace(rule, matched, &mut answers));
+        if rule.enabled && rule.dry_run {
+            decision.dry_run.push(DryRun {
+                rule: rule.rule.clone(),
+                matched,
+                outcome: matched.then(|| rule.outcome_for(input.request)),
             });
         }
+    }
+    decision.rule = evaluation.rule.map(|rule| policy.rules[rule].rule.clone());
+    decision
+}
+
+impl CompiledRule {
+    fn outcome_for(&self, request: &AccessRequest) -> Outcome {
+        let mut outcome = self.outcome.clone();
+        if let (Some(which), Some(cert)) = (self.user_name, &request.cert) {
+            outcome.user_name = which.of(cert).map(str::to_owned);
+        }
+        outcome
+    }
+}
+
+/// Tests that are looked at once, then remembered. Those beyond the memory are looked at each time.
+pub(super) struct Answers<'a> {
+    policy: &'a CompiledPolicy,
+    input: &'a Input<'a>,
+    auth: u16,
+    port: u8,
+    known: [u64; MEMORY],
+    held: [u64; MEMORY],
+}
+
+/// In words of 64 tests: enough for as many labels as a policy may have.
+const MEMORY: usize = 32;
+
+impl<'a> Answers<'a> {
+    pub(super) fn new(policy: &'a CompiledPolicy, input: &'a Input<'a>) -> Self {
+        let request = input.request;
+        Self {
+            policy,
+            input,
+            auth: 1 << auth_state(request.auth_type, request.cert.is_some()),
+            port: 1 << port_state(request.nas.port_type),
+            known: [0; MEMORY],
+            held: [0; MEMORY],
+        }
+    }
+
+    /// Every condition of `matching` holds, and none of `not_matching`.
+    pub(super) fn matches(&mut self, rule: &ActiveRule) -> bool {
+        if rule.auth & self.auth == 0 || rule.ports & self.port == 0 {
+            return false;
+        }
+        let policy = self.policy;
+        let (start, end) = rule.terms;
+        policy.terms[start as usize..end as usize].iter().all(|term| self.holds(term.test) == term.wanted)
+    }
+
+    pub(super) fn holds(&mut self, test: u32) -> bool {
+        let test = test as usize;
+        let (word, bit) = (test / 64, 1u64 << (test % 64));
+        if word >= MEMORY {
+            return self.policy.tests[test].holds(self.input);
+        }
+        if self.known[word] & bit == 0 {
+            self.known[word] |= bit;
+            if self.policy.tests[test].holds(self.input) {
+                self.held[word] |= bit;
+            }
+        }
+        self.held[word] & bit != 0
+    }
+}
+
+pub(super) fn trace(rule: &CompiledRule, matched: bool, answers: &mut Answers<'_>) -> RuleTrace {
+    let mut conditions = Vec::new();
+    if rule.enabled {
+        side(&rule.matching, false, answers, &mut conditions);
+        side(&rule.not_matching, true, answers, &mut conditions);
+    }
+    RuleTrace { rule: rule.rule.clone(), matched, disabled: !rule.enabled, dry_run: rule.dry_run, conditions }
+}
+
+fn side(
+    conditions: &CompiledConditions,
+    negated: bool,
+    answers: &mut Answers<'_>,
+    out: &mut Vec<ConditionTrace>,
+) {
+    let (policy, request) = (answers.policy, answers.input.request);
+    let mut add = |subject, wanted: Vec<String>, all, saw: Vec<String>, held| {
+        out.push(ConditionTrace { negated, subject, wanted, all, saw, held });
     };
-    add(
-        Subject::AuthType,
-        texts(&conditions.auth_types),
-        request.auth_type.map(|v| v.to_string()),
-        auth_type_holds(conditions, input),
-    );
-    add(
-        Subject::PortType,
-        texts(&conditions.port_types),
-        request.nas.port_type.map(|v| v.to_string()),
-        port_type_holds(conditions, input),
-    );
-    add(
-        Subject::Site,
-        texts(&conditions.sites),
-        Some(request.site.to_string()),
-        site_holds(conditions, input),
-    );
-    add(
-        Subject::Vendor,
-        conditions.vendors.clone(),
-        request.nas.vendor.clone(),
-        vendor_holds(conditions, input),
-    );
-    for label in &conditions.labels {
-        out.push(ConditionTrace {
-            negated,
-            subject: Subject::Label {
-                id: label.id,
-                name: label.name.clone(),
-                key: label.key.map_or("missing", MatchLabelKey::as_str).to_owned(),
-            },
-            wanted: label.wanted.clone(),
-            all: label.all,
-            saw: seen(label.key, input),
-            held: label_holds(label, input),
-        });
+    if !conditions.auth_types.is_empty() {
+        let held = super::compile::auth_mask(&conditions.auth_types) & answers.auth != 0;
+        let saw = request.auth_type.iter().map(ToString::to_string).collect();
+        add(Subject::AuthType, texts(&conditions.auth_types), false, saw, held);
+    }
+    if !conditions.port_types.is_empty() {
+        let held = super::compile::port_mask(&conditions.port_types) & answers.port != 0;
+        let saw = request.nas.port_type.iter().map(ToString::to_string).collect();
+        add(Subject::PortType, texts(&conditions.port_types), false, saw, held);
+    }
+    let tests = conditions.sites.iter().chain(&conditions.vendors).chain(&conditions.labels);
+    for test in tests {
+        let held = answers.holds(*test);
+        match &policy.tests[*test as usize] {
+            Test::Sites(sites) => {
+                add(Subject::Site, texts(sites), false, vec![request.site.to_string()], held);
+            }
+            Test::Vendors(vendors) => {
+                let saw = request.nas.vendor.iter().cloned().collect();
+                add(Subject::Vendor, vendors.clone(), false, saw, held);
+            }
+            Test::Label(label) => {
+                let subject = Subject::Label {
+                    id: label.id,
+                    name: label.name.clone(),
+                    key: label.key.map_or("missing", MatchLabelKey::as_str).to_owned(),
+                };
+                let saw = label.key.map_or_else(Vec::new, |key| key.spec().see(answers.input).words());
+                add(subject, label.wanted.clone(), label.all, saw, held);
+            }
+        }
     }
 }
 
 fn texts<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
-}
-
-fn seen(key: Option<MatchLabelKey>, input: &Input<'_>) -> Vec<String> {
-    let request = input.request;
-    match key {
-        None => Vec::new(),
-        Some(MatchLabelKey::MdmStatus) => texts(&input.compliance.literals),
-        Some(MatchLabelKey::AuthType) => request.auth_type.iter().map(ToString::to_string).collect(),
-        Some(MatchLabelKey::Ssid) => request.ssid.iter().cloned().collect(),
-        Some(MatchLabelKey::ClientMac) => request.mac.iter().map(ToString::to_string).collect(),
-        Some(MatchLabelKey::MatchStrength) => {
-            input.found.strength().iter().map(ToString::to_string).collect()
-        }
-    }
 }
 
 #[cfg(test)]

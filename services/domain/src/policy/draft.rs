@@ -1,10 +1,7 @@
 //! Checking what people type: every error names its field and the remedy.
 
-use crate::compliance::Literal;
-use crate::mac::hex_digits;
-use crate::policy::compile::split_negation;
-use crate::policy::model::{AuthMatch, Label, LabelKind, MatchLabelKey, PolicyDoc, Rule};
-use crate::resolver::MatchStrength;
+use crate::policy::model::{Label, LabelKind, MatchLabelKey, PolicyDoc, Rule};
+use crate::policy::value::ValueMatch;
 
 /// The longest name of a label or rule, in characters.
 pub const NAME_MAX: usize = 64;
@@ -41,15 +38,14 @@ pub fn check_label(label: &Label, doc: &PolicyDoc) -> Vec<FieldError> {
         LabelKind::Match { key, values, .. } => check_values(*key, values, &mut errors),
         LabelKind::Vlan { vlan } => check_vlan(vlan, &mut errors),
         LabelKind::RadiusGroup { radius_group } => check_role(radius_group, &mut errors),
-        LabelKind::SessionTimeout { session_timeout } => {
-            if !(60..=2_592_000).contains(session_timeout) {
-                errors.push(FieldError::new(
-                    "session_timeout",
-                    "out_of_range",
-                    "Give a number of seconds from 60 (a minute) to 2592000 (30 days).",
-                ));
-            }
+        LabelKind::SessionTimeout { session_timeout } if !(60..=2_592_000).contains(session_timeout) => {
+            errors.push(FieldError::new(
+                "session_timeout",
+                "out_of_range",
+                "Give a number of seconds from 60 (a minute) to 2592000 (30 days).",
+            ));
         }
+        _ => {}
     }
     let still_fits = |rule: &&Rule| {
         let in_conditions =
@@ -103,6 +99,7 @@ pub fn check_rule(rule: &Rule, doc: &PolicyDoc) -> Vec<FieldError> {
             continue;
         };
         match label.kind.single_valued() {
+            None if !label.kind.is_match() => {}
             None => errors.push(FieldError::new(
                 "apply",
                 "not_a_result",
@@ -180,34 +177,9 @@ fn check_values(key: MatchLabelKey, values: &[String], errors: &mut Vec<FieldErr
         errors.push(FieldError::new("values", "too_many", format!("Use {VALUES_MAX} values at most.")));
     }
     for value in values {
-        let (_, text) = split_negation(value);
-        if let Some(problem) = value_problem(key, text) {
+        if let Err(problem) = ValueMatch::parse(key.spec().form, value) {
             errors.push(FieldError::new("values", "bad_value", format!("“{value}”: {problem}")));
         }
-    }
-}
-
-fn value_problem(key: MatchLabelKey, text: &str) -> Option<String> {
-    match key {
-        MatchLabelKey::MdmStatus => text.parse::<Literal>().err().map(|e| e.to_string()),
-        MatchLabelKey::AuthType => text.parse::<AuthMatch>().err().map(|e| e.to_string()),
-        MatchLabelKey::MatchStrength => text.parse::<MatchStrength>().err().map(|e| e.to_string()),
-        MatchLabelKey::Ssid => {
-            let core = text.trim_matches('*');
-            if core.is_empty() {
-                Some("write an SSID; * stands for any text, but only beside some".to_owned())
-            } else if core.contains('*') {
-                Some("* can stand only at the start or the end".to_owned())
-            } else if core.len() > 32 {
-                Some("an SSID has 32 bytes at most".to_owned())
-            } else {
-                None
-            }
-        }
-        MatchLabelKey::ClientMac => match hex_digits(text.strip_suffix('*').unwrap_or(text)) {
-            Some(digits) if digits.len() == 12 || (text.ends_with('*') && !digits.is_empty()) => None,
-            _ => Some("write a whole MAC address (aa:bb:cc:dd:ee:ff) or how it begins (aabbcc*)".to_owned()),
-        },
     }
 }
 

@@ -161,7 +161,9 @@ mod tests {
         Rule {
             id: RuleId(Uuid::from_u128(n)),
             name: format!("Rule {n}"),
+            comment: String::new(),
             enabled: true,
+            dry_run: false,
             action: Action::Allow,
             matching: Conditions::default(),
             not_matching: Conditions::default(),
@@ -172,7 +174,7 @@ mod tests {
     fn doc(rules: u128) -> PolicyDoc {
         let vlan = LabelKind::Vlan { vlan: "10".into() };
         let label = Label { id: LabelId(Uuid::from_u128(100)), name: "Corp".into(), kind: vlan };
-        PolicyDoc { labels: vec![label], rules: (1..=rules).map(rule).collect() }
+        PolicyDoc { labels: vec![label], rules: (1..=rules).map(rule).collect(), sections: Vec::new() }
     }
 
     #[test]

@@ -2,28 +2,20 @@
 
 use proptest::prelude::*;
 use time::Duration;
-use time::macros::datetime;
 use uuid::Uuid;
 
 use super::*;
 use crate::compliance::assess;
-use crate::device::DeviceFacts;
 use crate::policy::draft;
-use crate::policy::model::{AuthMatch, Conditions, Label, LabelKind, PolicyDoc, Rule};
-use crate::request::{Certificate, PortType};
-use crate::resolver::{MatchKey, MatchStrength, Outcome as Found};
+use crate::policy::generate::{
+    NOW, Traffic, any_doc, any_traffic, device, label, link, matching, policy, rule, site,
+};
+use crate::policy::model::{Action, AuthMatch, Conditions, LabelKind, PolicyDoc, Rule};
+use crate::policy::value::auth_holds;
+use crate::request::Certificate;
+use crate::resolver::{MatchKey, Outcome as Found};
 use crate::snapshot::{LinkFacts, OrgSettings};
-use crate::{DeviceId, EdgeId, LabelId, LinkId, RuleId, SiteId};
-
-const NOW: OffsetDateTime = datetime!(2026-11-20 12:00 UTC);
-
-fn link() -> LinkId {
-    LinkId(Uuid::from_u128(1))
-}
-
-fn device(state: &str) -> DeviceFacts {
-    DeviceFacts::bare(link(), DeviceId(Uuid::from_u128(2)), state.parse().unwrap(), NOW)
-}
+use crate::{EdgeId, RuleId};
 
 fn request() -> AccessRequest {
     let mut request = AccessRequest::bare(EdgeId(Uuid::from_u128(3)), site(1));
@@ -32,36 +24,10 @@ fn request() -> AccessRequest {
     request
 }
 
-fn site(n: u128) -> SiteId {
-    SiteId(Uuid::from_u128(1000 + n))
-}
-
-fn label(n: u128, kind: LabelKind) -> Label {
-    Label { id: LabelId(Uuid::from_u128(n)), name: format!("Label {n}"), kind }
-}
-
-fn matching(n: u128, key: MatchLabelKey, values: &[&str]) -> Label {
-    let values = values.iter().map(|v| (*v).to_owned()).collect();
-    label(n, LabelKind::Match { key, values, match_all: false })
-}
-
-fn rule(n: u128, action: Action, labels: &[u128], apply: &[u128]) -> Rule {
-    let ids = |ns: &[u128]| ns.iter().map(|n| LabelId(Uuid::from_u128(*n))).collect();
-    Rule {
-        id: RuleId(Uuid::from_u128(n)),
-        name: format!("Rule {n}"),
-        enabled: true,
-        action,
-        matching: Conditions { labels: ids(labels), ..Conditions::default() },
-        not_matching: Conditions::default(),
-        apply: ids(apply),
-    }
-}
-
 /// The policy of the guide: compliant devices into Corp, the rest into Quarantine.
 fn guide() -> PolicyDoc {
-    PolicyDoc {
-        labels: vec![
+    policy(
+        vec![
             matching(1, MatchLabelKey::MdmStatus, &["compliant"]),
             matching(2, MatchLabelKey::MdmStatus, &["non-compliant", "unknown"]),
             label(3, LabelKind::Vlan { vlan: "10".into() }),
@@ -69,8 +35,8 @@ fn guide() -> PolicyDoc {
             label(5, LabelKind::RadiusGroup { radius_group: "corp".into() }),
             label(6, LabelKind::SessionTimeout { session_timeout: 3600 }),
         ],
-        rules: vec![rule(11, Action::Allow, &[1], &[3, 5, 6]), rule(12, Action::Allow, &[2], &[4])],
-    }
+        vec![rule(11, Action::Allow, &[1], &[3, 5, 6]), rule(12, Action::Allow, &[2], &[4])],
+    )
 }
 
 fn run(doc: &PolicyDoc, request: &AccessRequest, state: Option<&str>) -> Decision {
@@ -95,7 +61,8 @@ fn the_guides_policy_moves_devices_by_compliance() {
             permit: true,
             vlan: Some("10".into()),
             role: Some("corp".into()),
-            session_timeout: Some(3600)
+            session_timeout: Some(3600),
+            ..Outcome::DENY
         }
     );
     assert_eq!((corp.policy_version, corp.trace.len()), (Some(7), 1));
@@ -154,10 +121,7 @@ fn no_policy_is_a_denial_that_says_so() {
 #[test]
 fn values_read_as_documented() {
     let holds = |key, values: &[&str], request: &AccessRequest| {
-        let doc = PolicyDoc {
-            labels: vec![matching(1, key, values)],
-            rules: vec![rule(2, Action::Allow, &[1], &[])],
-        };
+        let doc = policy(vec![matching(1, key, values)], vec![rule(2, Action::Allow, &[1], &[])]);
         assert_eq!(draft::check(&doc), [], "{values:?}");
         run(&doc, request, Some("inGracePeriod")).outcome.permit
     };
@@ -222,188 +186,116 @@ fn a_password_method_is_idp_unless_it_showed_a_certificate() {
     }
 }
 
+#[test]
+fn a_rule_on_trial_is_recorded_and_never_decides() {
+    let mut doc = guide();
+    doc.rules.insert(0, Rule { dry_run: true, ..rule(13, Action::Block, &[1], &[]) });
+    doc.rules.insert(0, Rule { dry_run: true, ..rule(14, Action::Block, &[2], &[]) });
+    let decision = run(&doc, &request(), Some("compliant"));
+    assert_eq!((decision.reason, decision.outcome.vlan.as_deref()), (Reason::RuleAllow, Some("10")));
+    let fared: Vec<_> = decision.dry_run.iter().map(|t| (t.rule.name.as_str(), t.matched)).collect();
+    assert_eq!(fared, [("Rule 14", false), ("Rule 13", true)]);
+    assert_eq!(decision.would_decide().and_then(|t| t.outcome.clone()), Some(Outcome::DENY));
+    assert!(decision.trace[1].dry_run && decision.trace[1].matched);
+}
+
+#[test]
+fn requests_and_decisions_recorded_before_read_as_ever() {
+    let old = r#"{"edge":"00000000-0000-0000-0000-000000000003","site":"00000000-0000-0000-0000-000000000004",
+        "mac":null,"auth_type":"mab","ssid":null,"user_name":null,"session_id":null,"cert":{"cn":"x"}}"#;
+    let request: AccessRequest = serde_json::from_str(old).unwrap();
+    assert_eq!(request.idp_roles, Vec::<String>::new());
+    let old = r#"{"outcome":{"permit":true,"vlan":"10","role":null,"session_timeout":null},"reason":"rule_allow",
+        "rule":null,"policy_version":1,"trace":[]}"#;
+    let decision: Decision = serde_json::from_str(old).unwrap();
+    assert_eq!(decision.outcome.attrs, []);
+}
+
 /// The documentation, read word by word and without any preparation.
-mod reference {
-    use super::*;
-
-    pub fn deciding(doc: &PolicyDoc, input: &Input<'_>) -> Option<RuleId> {
-        doc.rules.iter().find(|rule| rule.enabled && holds(rule, doc, input)).map(|rule| rule.id)
-    }
-
-    fn holds(rule: &Rule, doc: &PolicyDoc, input: &Input<'_>) -> bool {
-        let matching = conditions(&rule.matching, doc, input);
-        let not_matching = conditions(&rule.not_matching, doc, input);
-        matching.iter().all(|held| *held) && !not_matching.iter().any(|held| *held)
-    }
-
-    fn conditions(side: &Conditions, doc: &PolicyDoc, input: &Input<'_>) -> Vec<bool> {
-        let mut out = Vec::new();
-        let r = input.request;
-        let auth = |wanted: &AuthMatch| match (wanted, r.auth_type) {
-            (_, None) => false,
-            (AuthMatch::Exactly(a), Some(b)) => *a == b,
-            (AuthMatch::Cert, Some(b)) => r.cert.is_some() || b == AuthType::EapTls,
-            (AuthMatch::Idp, Some(b)) => {
-                r.cert.is_none() && (b == AuthType::EapTtls || b == AuthType::EapPeap)
-            }
-        };
-        if !side.auth_types.is_empty() {
-            out.push(side.auth_types.iter().any(auth));
-        }
-        if !side.port_types.is_empty() {
-            out.push(side.port_types.iter().any(|p| Some(*p) == r.nas.port_type));
-        }
-        if !side.site_ids.is_empty() {
-            out.push(side.site_ids.iter().any(|s| *s == r.site));
-        }
-        for id in &side.labels {
-            let LabelKind::Match { key, values, match_all } = &doc.label(*id).unwrap().kind else { panic!() };
-            let one = |value: &String| {
-                let (negated, text) = match value.strip_prefix('!') {
-                    Some(rest) => (true, rest),
-                    None => (false, value.as_str()),
-                };
-                let held = match key {
-                    MatchLabelKey::MdmStatus => input.compliance.literals.iter().any(|l| l.as_str() == text),
-                    MatchLabelKey::AuthType => auth(&text.parse().unwrap()),
-                    MatchLabelKey::MatchStrength => {
-                        input.found.strength().is_some_and(|s| s.as_str() == text)
-                    }
-                    MatchLabelKey::Ssid => r.ssid.as_deref().is_some_and(|ssid| glob(text, ssid)),
-                    MatchLabelKey::ClientMac => r.mac.is_some_and(|mac| glob(text, &mac.digits())),
-                };
-                held != negated
-            };
-            out.push(if *match_all { values.iter().all(one) } else { values.iter().any(one) });
-        }
-        out
-    }
-
-    fn glob(pattern: &str, text: &str) -> bool {
-        match pattern.split('*').collect::<Vec<_>>().as_slice() {
-            [exact] => text == *exact,
-            [start, ""] => text.starts_with(start),
-            ["", end] => text.ends_with(end),
-            ["", middle, ""] => text.contains(middle),
-            _ => panic!("{pattern}"),
-        }
-    }
-}
-
-fn any_value(key: MatchLabelKey) -> BoxedStrategy<String> {
-    let plain: BoxedStrategy<String> = match key {
-        MatchLabelKey::MdmStatus => {
-            proptest::sample::select(crate::compliance::Literal::ALL).prop_map(|l| l.to_string()).boxed()
-        }
-        MatchLabelKey::AuthType => {
-            proptest::sample::select(AuthMatch::ALL).prop_map(|a| a.to_string()).boxed()
-        }
-        MatchLabelKey::MatchStrength => {
-            proptest::sample::select(MatchStrength::ALL).prop_map(|s| s.to_string()).boxed()
-        }
-        MatchLabelKey::Ssid => proptest::sample::select(vec!["Corp", "Guest", "Co*", "*st", "*u*"])
-            .prop_map(str::to_owned)
-            .boxed(),
-        MatchLabelKey::ClientMac => {
-            proptest::sample::select(vec!["d46e0e000001", "d46e0e*", "d4*"]).prop_map(str::to_owned).boxed()
-        }
-    };
-    (plain, any::<bool>()).prop_map(|(v, not)| if not { format!("!{v}") } else { v }).boxed()
-}
-
-fn any_doc() -> impl Strategy<Value = PolicyDoc> {
-    let label_kind = proptest::sample::select(MatchLabelKey::ALL).prop_flat_map(|key| {
-        (proptest::collection::vec(any_value(key), 1..4), any::<bool>())
-            .prop_map(move |(values, match_all)| LabelKind::Match { key, values, match_all })
-    });
-    let side = (
-        proptest::collection::vec(proptest::sample::select(AuthMatch::ALL), 0..2),
-        proptest::collection::vec(proptest::sample::select(PortType::ALL), 0..2),
-        proptest::collection::vec(1u128..3, 0..2),
-        proptest::collection::vec(0usize..6, 0..3),
-    );
-    let one_rule = (side.clone(), side, any::<bool>(), any::<bool>());
-    (proptest::collection::vec(label_kind, 6), proptest::collection::vec(one_rule, 0..12)).prop_map(
-        |(kinds, rules)| {
-            let labels: Vec<_> = kinds.into_iter().zip(1..).map(|(kind, n)| label(n, kind)).collect();
-            let conditions =
-                |(auth_types, port_types, sites, ids): (Vec<_>, Vec<_>, Vec<u128>, Vec<usize>)| Conditions {
-                    auth_types,
-                    port_types,
-                    site_ids: sites.into_iter().map(site).collect(),
-                    vendors: Vec::new(),
-                    labels: ids.into_iter().map(|i| labels[i].id).collect(),
-                };
-            let rules = rules.into_iter().zip(1..).map(|((yes, no, allow, enabled), n)| Rule {
-                enabled,
-                matching: conditions(yes),
-                not_matching: conditions(no),
-                ..rule(n, if allow { Action::Allow } else { Action::Block }, &[], &[])
-            });
-            let rules = rules.collect();
-            PolicyDoc { labels, rules }
-        },
-    )
-}
-
-fn any_request() -> impl Strategy<Value = AccessRequest> {
-    (
-        proptest::option::of(proptest::sample::select(AuthType::ALL)),
-        proptest::option::of(proptest::sample::select(PortType::ALL)),
-        proptest::option::of(proptest::sample::select(vec!["Corp", "Guest", "Costs"])),
-        proptest::option::of(proptest::sample::select(vec!["d4:6e:0e:00:00:01", "d4:6e:0f:00:00:01"])),
-        any::<bool>(),
-        1u128..4,
-    )
-        .prop_map(|(auth_type, port_type, ssid, mac, cert, at)| {
-            let mut request = AccessRequest::bare(EdgeId(Uuid::from_u128(3)), site(at));
-            request.auth_type = auth_type;
-            request.nas.port_type = port_type;
-            request.ssid = ssid.map(str::to_owned);
-            request.mac = mac.map(|m| m.parse().unwrap());
-            request.cert = cert.then(Certificate::default);
-            request
-        })
-}
+mod reference;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn the_engine_equals_the_documentation(
-        doc in any_doc(),
-        request in any_request(),
-        state in proptest::option::of(proptest::sample::select(vec!["compliant", "noncompliant", "inGracePeriod", "error"])),
-        strength in proptest::sample::select(vec![MatchKey::SanUri, MatchKey::DeviceName, MatchKey::Mac]),
-    ) {
-        let device = state.map(device);
-        let outcome = device.as_ref().map_or(Found::NotEnrolled, Found::Device);
-        let found = Match { outcome, key: Some(strength), mac_mismatch: false, wanted: Vec::new() };
-        let compliance = assess(&found, &[], &OrgSettings::default(), NOW);
-        let input = Input { request: &request, found: &found, compliance: &compliance, now: NOW };
-        let decision = decide(Some(&CompiledPolicy::compile(1, &doc)), &input);
+    fn the_engine_equals_the_documentation(doc in any_doc(), traffic in any_traffic()) {
+        traffic.with(|input| {
+            let compiled = CompiledPolicy::compile(1, &doc);
+            let decision = decide(Some(&compiled), input);
+            let evaluation = evaluate(Some(&compiled), input);
+            prop_assert_eq!(evaluation.reason, decision.reason);
+            prop_assume!(decision.reason != Reason::CertificateMissing);
+            prop_assert_eq!(decision.rule.as_ref().map(|r| r.id), reference::deciding(&doc, input));
+            prop_assert_eq!(evaluation.rule.and_then(|rule| compiled.rule(rule)), decision.rule.as_ref());
+            // The trace tells the same story as the decision.
+            for rule in &decision.trace {
+                let matched = !rule.disabled && !rule.conditions.iter().any(ConditionTrace::blocked);
+                prop_assert_eq!(rule.matched, matched);
+                prop_assert_eq!(rule.matched && !rule.dry_run, decision.rule.as_ref() == Some(&rule.rule));
+            }
+            prop_assert_eq!(decision.rule.is_none(), decision.reason == Reason::ImplicitDeny);
+            let tried: Vec<_> = decision.trace.iter().filter(|r| r.dry_run && !r.disabled)
+                .map(|r| (&r.rule, r.matched)).collect();
+            prop_assert_eq!(tried, decision.dry_run.iter().map(|t| (&t.rule, t.matched)).collect::<Vec<_>>());
+            Ok(())
+        })?;
+    }
 
-        prop_assume!(decision.reason != Reason::CertificateMissing);
-        prop_assert_eq!(decision.rule.as_ref().map(|r| r.id), reference::deciding(&doc, &input));
-        // The trace tells the same story as the decision.
-        for rule in &decision.trace {
-            let matched = !rule.disabled && !rule.conditions.iter().any(ConditionTrace::blocked);
-            prop_assert_eq!(rule.matched, matched);
-            prop_assert_eq!(rule.matched, decision.rule.as_ref() == Some(&rule.rule));
-        }
-        prop_assert_eq!(decision.rule.is_none(), decision.reason == Reason::ImplicitDeny);
-
-        // The order of values, and of labels within a side, changes nothing.
+    #[test]
+    fn the_order_of_values_and_labels_changes_nothing(doc in any_doc(), traffic in any_traffic()) {
         let mut turned = doc.clone();
         for label in &mut turned.labels {
             if let LabelKind::Match { values, .. } = &mut label.kind { values.reverse(); }
         }
-        for rule in &mut turned.rules {
-            rule.matching.labels.reverse();
-            rule.not_matching.auth_types.reverse();
+        for side in turned.rules.iter_mut().flat_map(|rule| [&mut rule.matching, &mut rule.not_matching]) {
+            side.labels.reverse();
+            side.auth_types.reverse();
+            side.port_types.reverse();
+            side.site_ids.reverse();
+            side.vendors.reverse();
         }
-        let again = decide(Some(&CompiledPolicy::compile(1, &turned)), &input);
-        prop_assert_eq!(again.rule, decision.rule);
-        prop_assert_eq!(again.outcome, decision.outcome);
+        turned.labels.reverse();
+        traffic.with(|input| {
+            let decide = |doc| { let d = decide(Some(&CompiledPolicy::compile(1, doc)), input); (d.rule, d.outcome) };
+            prop_assert_eq!(decide(&doc), decide(&turned));
+            Ok(())
+        })?;
     }
+
+    #[test]
+    fn nothing_behind_a_catch_all_decides(doc in any_doc(), at in 0usize..12, traffic in any_traffic()) {
+        let mut doc = doc;
+        let at = at.min(doc.rules.len());
+        doc.rules.insert(at, rule(99, Action::Block, &[], &[]));
+        let rule = traffic.with(|input| evaluate(Some(&CompiledPolicy::compile(1, &doc)), input).rule);
+        prop_assert!(rule.is_none_or(|rule| rule <= at));
+    }
+
+    #[test]
+    fn exactly_one_verdict_holds(traffic in any_traffic()) {
+        traffic.with(|input| {
+            use crate::compliance::Literal::{Compliant, NonCompliant, Unknown};
+            let holding = [Compliant, NonCompliant, Unknown].into_iter().filter(|l| input.compliance.has(*l));
+            prop_assert_eq!(holding.count(), 1);
+            Ok(())
+        })?;
+    }
+}
+
+#[test]
+fn long_lists_read_like_short_ones() {
+    let many: Vec<String> = (0..200).map(|n| format!("site-{n}")).chain(["!Guest*".into()]).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let doc = policy(vec![matching(1, MatchLabelKey::Ssid, &many)], vec![rule(1, Action::Allow, &[1], &[])]);
+    let permit = |ssid: &str| {
+        let traffic = Traffic {
+            request: AccessRequest { ssid: Some(ssid.into()), ..request() },
+            device: None,
+            ambiguous: false,
+            key: MatchKey::Mac,
+            linked: true,
+        };
+        traffic.with(|input| decide(Some(&CompiledPolicy::compile(1, &doc)), input).outcome.permit)
+    };
+    assert!(permit("site-7") && permit("Other") && !permit("Guest-7"));
 }
