@@ -8,6 +8,7 @@ pub mod edit;
 #[cfg(test)]
 mod generate;
 pub mod keys;
+pub mod lint;
 pub mod model;
 pub mod value;
 
