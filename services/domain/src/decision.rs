@@ -214,6 +214,56 @@ pub struct MatchRecord {
     pub link: Option<LinkId>,
     pub device: Option<DeviceId>,
     pub device_name: Option<String>,
+    /// What the rules could see of the device: with it, the decision can be made again at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posture: Option<Posture>,
+}
+
+/// What rules can see of a device besides its compliance, as it was at the decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Posture {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jailbroken: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threat_state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manufacturer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub grace_expires_at: Option<OffsetDateTime>,
+}
+
+impl Posture {
+    /// A device's posture.
+    #[must_use]
+    pub fn of(device: &DeviceFacts) -> Self {
+        let DeviceFacts { os, os_version, owner, threat_state, category, manufacturer, model, .. } =
+            device.clone();
+        Self {
+            os,
+            os_version,
+            owner,
+            encrypted: device.encrypted,
+            jailbroken: device.jailbroken,
+            threat_state,
+            category,
+            manufacturer,
+            model,
+            grace_expires_at: device.grace_expires_at,
+        }
+    }
 }
 
 /// [`crate::resolver::Outcome`] without the device.
@@ -247,6 +297,7 @@ impl MatchRecord {
             link: device.map(|d| d.link),
             device: device.map(|d| d.id),
             device_name: device.and_then(|d| d.name.clone()),
+            posture: device.map(Posture::of),
         }
     }
 }

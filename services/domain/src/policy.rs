@@ -5,11 +5,13 @@ pub mod decide;
 pub mod diff;
 pub mod draft;
 pub mod edit;
+pub mod explain;
 #[cfg(test)]
 mod generate;
 pub mod keys;
 pub mod lint;
 pub mod model;
+pub mod replay;
 pub mod value;
 
 pub use compile::CompiledPolicy;

@@ -1,5 +1,10 @@
 //! A decision in RADIUS attributes, as every NAS understands them (RFC 2865, RFC 3580).
 
+pub mod check;
+pub mod dictionary;
+
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::decision::Outcome;
@@ -7,23 +12,37 @@ use crate::decision::Outcome;
 /// One attribute of an Access-Accept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RadiusAttribute {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub value: String,
 }
 
 /// The attributes that carry an outcome. None for a denial: Access-Reject carries no authorization.
 #[must_use]
 pub fn attributes(outcome: &Outcome) -> Vec<RadiusAttribute> {
+    attributes_for(outcome, None)
+}
+
+/// The same for a NAS of a vendor: group-based policy tags and redirects have no standard attribute.
+#[must_use]
+pub fn attributes_for(outcome: &Outcome, vendor: Option<&str>) -> Vec<RadiusAttribute> {
     let mut out = Vec::new();
     if !outcome.permit {
         return out;
     }
-    let mut add = |name, value: &str| out.push(RadiusAttribute { name, value: value.to_owned() });
+    let mut add = |name, value: &str| {
+        out.push(RadiusAttribute { name: Cow::Borrowed(name), value: value.to_owned() });
+    };
+    if let Some(user_name) = &outcome.user_name {
+        add("User-Name", user_name);
+    }
     if let Some(vlan) = &outcome.vlan {
         // RFC 3580 3.31: VLAN assignment takes all three.
         add("Tunnel-Type", "VLAN");
         add("Tunnel-Medium-Type", "IEEE-802");
         add("Tunnel-Private-Group-Id", vlan);
+    }
+    for name in &outcome.egress_vlan_names {
+        add("Egress-VLAN-Name", name);
     }
     if let Some(role) = &outcome.role {
         add("Filter-Id", role);
@@ -33,5 +52,100 @@ pub fn attributes(outcome: &Outcome) -> Vec<RadiusAttribute> {
         // RFC 2865 5.29: at the end of the session, ask again instead of cutting the port.
         add("Termination-Action", "RADIUS-Request");
     }
+    let vendor = Vendor::of(vendor);
+    if let Some(tag) = outcome.gbp_tag {
+        match vendor {
+            // Cisco TrustSec and Meraki adaptive policy: the tag in hexadecimal, then its generation.
+            Vendor::Cisco => add("Cisco-AVPair", &format!("cts:security-group-tag={tag:04x}-00")),
+            _ => add("Juniper-Switching-Filter", &format!("apply action gbp-tag {tag}")),
+        }
+    }
+    if let Some(url) = &outcome.redirect_url {
+        match vendor {
+            Vendor::Cisco => add("Cisco-AVPair", &format!("url-redirect={url}")),
+            Vendor::Juniper => add("Juniper-CWA-Redirect", url),
+            Vendor::Aruba => add("Aruba-Captive-Portal-URL", url),
+            Vendor::Hp => add("HP-Captive-Portal-URL", url),
+            Vendor::Huawei => add("Huawei-PortalURL", url),
+            Vendor::H3c => add("H3C-Portal-URL", url),
+            Vendor::Other => add("WISPr-Redirection-URL", url),
+        }
+    }
+    let further = outcome.attrs.iter();
+    out.extend(further.map(|a| RadiusAttribute { name: Cow::Owned(a.name.clone()), value: a.value.clone() }));
     out
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vendor {
+    Cisco,
+    Juniper,
+    Aruba,
+    Hp,
+    Huawei,
+    H3c,
+    Other,
+}
+
+impl Vendor {
+    /// From the vendor's name as edges write it: `cisco-ios`, `cisco-meraki`, `Juniper`, ….
+    fn of(name: Option<&str>) -> Self {
+        let name = name.unwrap_or_default().trim().to_ascii_lowercase();
+        let begins = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
+        match () {
+            () if begins(&["cisco", "meraki", "airespace"]) => Self::Cisco,
+            () if begins(&["juniper", "mist"]) => Self::Juniper,
+            () if begins(&["aruba"]) => Self::Aruba,
+            () if begins(&["hp", "procurve"]) => Self::Hp,
+            () if begins(&["huawei"]) => Self::Huawei,
+            () if begins(&["h3c", "comware"]) => Self::H3c,
+            () => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::RadiusAttr;
+
+    fn all() -> Outcome {
+        Outcome {
+            permit: true,
+            vlan: Some("10".into()),
+            role: Some("corp".into()),
+            session_timeout: Some(3600),
+            egress_vlan_names: vec!["1voice".into(), "2data".into()],
+            gbp_tag: Some(4000),
+            user_name: Some("ada@example.com".into()),
+            redirect_url: Some("https://example.com/fix".into()),
+            attrs: vec![RadiusAttr { name: "Tunnel-Preference:1".into(), value: "3".into() }],
+        }
+    }
+
+    #[test]
+    fn everything_sent_is_in_the_dictionary() {
+        for vendor in ["", "cisco-ios", "Juniper", "aruba", "hp", "huawei", "h3c", "meraki"] {
+            for attribute in attributes_for(&all(), Some(vendor)) {
+                let name = attribute.name.split(':').next().unwrap();
+                let known = dictionary::Dictionary::get().attribute(name);
+                assert_eq!(known.map(|a| a.name), Some(name), "{vendor}");
+            }
+        }
+    }
+
+    #[test]
+    fn tags_and_redirects_go_out_as_the_vendor_reads_them() {
+        let values = |vendor| -> Vec<String> {
+            let all = attributes_for(&all(), Some(vendor)).into_iter();
+            all.map(|a| format!("{}={}", a.name, a.value)).collect()
+        };
+        assert!(values("Cisco-IOS").contains(&"Cisco-AVPair=cts:security-group-tag=0fa0-00".to_owned()));
+        assert!(
+            values("cisco-ios").contains(&"Cisco-AVPair=url-redirect=https://example.com/fix".to_owned())
+        );
+        assert!(values("juniper").contains(&"Juniper-CWA-Redirect=https://example.com/fix".to_owned()));
+        assert!(values("ruckus").contains(&"WISPr-Redirection-URL=https://example.com/fix".to_owned()));
+        assert!(attributes(&Outcome { permit: false, ..all() }).is_empty());
+    }
 }

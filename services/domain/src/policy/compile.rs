@@ -11,6 +11,7 @@ use crate::policy::model::{
     Action, AuthMatch, Conditions, Label, LabelKind, MatchLabelKey, PolicyDoc, UsernameAttr,
 };
 use crate::policy::value::{Case, Glob, Pattern, Seen, ValueMatch, auth_holds, fold, mac_number};
+use crate::radius::check::{Kind, parse};
 use crate::request::{AuthType, PortType};
 use crate::{LabelId, SiteId};
 
@@ -228,6 +229,7 @@ impl Compiler<'_> {
             return (outcome, user_name);
         }
         outcome.permit = true;
+        let mut standard = Vec::new();
         for label in apply.iter().filter_map(|id| self.labels.get(id)) {
             match &label.kind {
                 LabelKind::Match { .. } => {}
@@ -242,9 +244,16 @@ impl Compiler<'_> {
                 LabelKind::GbpTag { gbp_tag } => outcome.gbp_tag = Some(*gbp_tag),
                 LabelKind::UsernameAttr { username_attr } => user_name = Some(*username_attr),
                 LabelKind::RedirectUrl { redirect_url } => outcome.redirect_url = Some(redirect_url.clone()),
-                LabelKind::RadiusAttrs { .. } | LabelKind::RadiusVendorAttrs { .. } => {}
+                LabelKind::RadiusAttrs { radius_attrs } => {
+                    standard.extend(radius_attrs.iter().filter_map(|text| parse(Kind::Standard, text).ok()));
+                }
+                LabelKind::RadiusVendorAttrs { radius_vendor_attrs } => {
+                    let parsed = radius_vendor_attrs.iter().filter_map(|text| parse(Kind::Vendor, text).ok());
+                    outcome.attrs.extend(parsed);
+                }
             }
         }
+        outcome.attrs.splice(0..0, standard);
         (outcome, user_name)
     }
 }

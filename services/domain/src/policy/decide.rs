@@ -99,7 +99,9 @@ impl CompiledRule {
     fn outcome_for(&self, request: &AccessRequest) -> Outcome {
         let mut outcome = self.outcome.clone();
         if let (Some(which), Some(cert)) = (self.user_name, &request.cert) {
-            outcome.user_name = which.of(cert).map(str::to_owned);
+            // The certificate's text is the client's own: what RADIUS servers would trip over stays behind.
+            let fits = |name: &&str| name.len() <= 253 && !name.chars().any(|c| c.is_control() || c == '%');
+            outcome.user_name = which.of(cert).filter(fits).map(str::to_owned);
         }
         outcome
     }

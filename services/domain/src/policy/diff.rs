@@ -8,13 +8,40 @@ use super::model::{Label, PolicyDoc, Rule};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Change {
-    LabelAdded { name: String },
-    LabelRemoved { name: String },
-    LabelChanged { name: String },
-    RuleAdded { name: String, position: usize },
-    RuleRemoved { name: String },
-    RuleChanged { name: String },
-    RuleMoved { name: String, from: usize, to: usize },
+    LabelAdded {
+        name: String,
+    },
+    LabelRemoved {
+        name: String,
+    },
+    LabelChanged {
+        name: String,
+    },
+    RuleAdded {
+        name: String,
+        position: usize,
+    },
+    RuleRemoved {
+        name: String,
+    },
+    RuleChanged {
+        name: String,
+    },
+    RuleMoved {
+        name: String,
+        from: usize,
+        to: usize,
+    },
+    SectionAdded {
+        name: String,
+    },
+    SectionRemoved {
+        name: String,
+    },
+    /// It stands before another rule than it did.
+    SectionMoved {
+        name: String,
+    },
 }
 
 impl std::fmt::Display for Change {
@@ -27,6 +54,9 @@ impl std::fmt::Display for Change {
             Self::RuleRemoved { name } => write!(f, "Rule “{name}” is removed"),
             Self::RuleChanged { name } => write!(f, "Rule “{name}” is changed"),
             Self::RuleMoved { name, from, to } => write!(f, "Rule “{name}” moves from place {from} to {to}"),
+            Self::SectionAdded { name } => write!(f, "Section “{name}” is new"),
+            Self::SectionRemoved { name } => write!(f, "Section “{name}” is removed"),
+            Self::SectionMoved { name } => write!(f, "Section “{name}” moves"),
         }
     }
 }
@@ -68,5 +98,19 @@ pub fn diff(old: &PolicyDoc, new: &PolicyDoc) -> Vec<Change> {
     }
     let gone = old.rules.iter().filter(|rule| new.rule(rule.id).is_none());
     out.extend(gone.map(|rule| Change::RuleRemoved { name: rule.name.clone() }));
+
+    let stands_before = |doc: &PolicyDoc, at: usize| doc.rules.get(at).map(|rule| rule.id);
+    for section in &new.sections {
+        let name = section.name.clone();
+        match old.sections.iter().find(|other| other.name == section.name) {
+            None => out.push(Change::SectionAdded { name }),
+            Some(was) if stands_before(old, was.at) != stands_before(new, section.at) => {
+                out.push(Change::SectionMoved { name });
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = old.sections.iter().filter(|was| !new.sections.iter().any(|section| section.name == was.name));
+    out.extend(gone.map(|section| Change::SectionRemoved { name: section.name.clone() }));
     out
 }

@@ -2,9 +2,14 @@
 
 use crate::policy::model::{Label, LabelKind, MatchLabelKey, PolicyDoc, Rule};
 use crate::policy::value::ValueMatch;
+use crate::radius::check::Kind;
+
+mod results;
 
 /// The longest name of a label or rule, in characters.
 pub const NAME_MAX: usize = 64;
+/// The longest comment of a rule, in characters.
+pub const COMMENT_MAX: usize = 1_000;
 /// The most values in one label.
 pub const VALUES_MAX: usize = 1_000;
 /// The most rules, and the most labels, in a policy.
@@ -36,16 +41,29 @@ pub fn check_label(label: &Label, doc: &PolicyDoc) -> Vec<FieldError> {
     check_name(&label.name, "label", others, &mut errors);
     match &label.kind {
         LabelKind::Match { key, values, .. } => check_values(*key, values, &mut errors),
-        LabelKind::Vlan { vlan } => check_vlan(vlan, &mut errors),
-        LabelKind::RadiusGroup { radius_group } => check_role(radius_group, &mut errors),
-        LabelKind::SessionTimeout { session_timeout } if !(60..=2_592_000).contains(session_timeout) => {
-            errors.push(FieldError::new(
-                "session_timeout",
-                "out_of_range",
-                "Give a number of seconds from 60 (a minute) to 2592000 (30 days).",
-            ));
+        LabelKind::Vlan { vlan } => results::vlan(vlan, &mut errors),
+        LabelKind::RadiusGroup { radius_group } => results::role(radius_group, &mut errors),
+        LabelKind::SessionTimeout { session_timeout } => {
+            if !(60..=2_592_000).contains(session_timeout) {
+                let message = "Give a number of seconds from 60 (a minute) to 2592000 (30 days).";
+                errors.push(FieldError::new("session_timeout", "out_of_range", message));
+            }
         }
-        _ => {}
+        LabelKind::EgressVlanNames { egress_vlan_names } => results::egress(egress_vlan_names, &mut errors),
+        LabelKind::GbpTag { gbp_tag } => {
+            if *gbp_tag == 0 {
+                let message = "Give a tag from 1 to 65535.";
+                errors.push(FieldError::new("gbp_tag", "out_of_range", message));
+            }
+        }
+        LabelKind::UsernameAttr { .. } => {}
+        LabelKind::RadiusAttrs { radius_attrs } => {
+            results::attributes("radius_attrs", Kind::Standard, radius_attrs, &mut errors);
+        }
+        LabelKind::RadiusVendorAttrs { radius_vendor_attrs } => {
+            results::attributes("radius_vendor_attrs", Kind::Vendor, radius_vendor_attrs, &mut errors);
+        }
+        LabelKind::RedirectUrl { redirect_url } => results::redirect(redirect_url, &mut errors),
     }
     let still_fits = |rule: &&Rule| {
         let in_conditions =
@@ -88,6 +106,12 @@ pub fn check_rule(rule: &Rule, doc: &PolicyDoc) -> Vec<FieldError> {
             }
         }
     }
+    if rule.comment.chars().count() > COMMENT_MAX {
+        let message = format!("Use {COMMENT_MAX} characters at most.");
+        errors.push(FieldError::new("comment", "too_long", message));
+    } else if rule.comment.chars().any(|c| c.is_control() && c != '\n' && c != '\r' && c != '\t') {
+        errors.push(FieldError::new("comment", "bad_characters", "Leave out control characters."));
+    }
     let mut taken = Vec::new();
     for id in &rule.apply {
         let Some(label) = doc.label(*id) else {
@@ -117,6 +141,16 @@ pub fn check_rule(rule: &Rule, doc: &PolicyDoc) -> Vec<FieldError> {
             Some(kind) => taken.push(kind),
         }
     }
+    results::together(rule, doc, &mut errors);
+    errors
+}
+
+/// Checks a section's name against the others. `own` is its place among the sections, where it is there already.
+#[must_use]
+pub fn check_section_name(name: &str, doc: &PolicyDoc, own: Option<usize>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let others = doc.sections.iter().enumerate().filter(|(index, _)| Some(*index) != own);
+    check_name(name, "section", others.map(|(_, other)| other.name.as_str()), &mut errors);
     errors
 }
 
@@ -125,8 +159,8 @@ pub fn check_rule(rule: &Rule, doc: &PolicyDoc) -> Vec<FieldError> {
 #[must_use]
 pub fn check(doc: &PolicyDoc) -> Vec<(String, FieldError)> {
     let mut out = Vec::new();
-    if doc.rules.len() > ITEMS_MAX || doc.labels.len() > ITEMS_MAX {
-        let message = format!("A policy holds {ITEMS_MAX} rules and {ITEMS_MAX} labels at most.");
+    if [doc.rules.len(), doc.labels.len(), doc.sections.len()].into_iter().any(|count| count > ITEMS_MAX) {
+        let message = format!("A policy holds {ITEMS_MAX} rules, labels and sections at most, each.");
         out.push((String::new(), FieldError::new("policy", "too_large", message)));
         return out;
     }
@@ -135,6 +169,17 @@ pub fn check(doc: &PolicyDoc) -> Vec<(String, FieldError)> {
     }
     for (index, rule) in doc.rules.iter().enumerate() {
         out.extend(check_rule(rule, doc).into_iter().map(|error| (format!("rules[{index}]"), error)));
+    }
+    for (index, section) in doc.sections.iter().enumerate() {
+        let path = format!("sections[{index}]");
+        let errors = check_section_name(&section.name, doc, Some(index));
+        out.extend(errors.into_iter().map(|error| (path.clone(), error)));
+        let before = index.checked_sub(1).map_or(0, |before| doc.sections[before].at);
+        if section.at > doc.rules.len() || section.at < before {
+            let message =
+                "Give the number of rules before the section: sections stand in order, among the rules.";
+            out.push((path, FieldError::new("at", "out_of_range", message)));
+        }
     }
     out
 }
@@ -180,28 +225,5 @@ fn check_values(key: MatchLabelKey, values: &[String], errors: &mut Vec<FieldErr
         if let Err(problem) = ValueMatch::parse(key.spec().form, value) {
             errors.push(FieldError::new("values", "bad_value", format!("“{value}”: {problem}")));
         }
-    }
-}
-
-fn check_vlan(vlan: &str, errors: &mut Vec<FieldError>) {
-    let problem = if vlan.is_empty() {
-        Some("Give a VLAN id (1 to 4094) or name.")
-    } else if vlan.chars().all(|c| c.is_ascii_digit()) {
-        let id = vlan.parse::<u32>().unwrap_or(u32::MAX);
-        (!(1..=4094).contains(&id)).then_some("A VLAN id is a number from 1 to 4094 (IEEE 802.1Q).")
-    } else if vlan.len() > 32 || !vlan.chars().all(|c| c.is_ascii_graphic()) || vlan.contains('%') {
-        Some("A VLAN name has 32 visible ASCII characters at most, no spaces and no %.")
-    } else {
-        None
-    };
-    errors.extend(problem.map(|message| FieldError::new("vlan", "bad_value", message)));
-}
-
-fn check_role(role: &str, errors: &mut Vec<FieldError>) {
-    // A RADIUS text attribute holds 253 bytes (RFC 2865 5); `%` would be expanded by some RADIUS servers.
-    let fits = !role.is_empty() && role.len() <= 253 && role.trim() == role;
-    if !fits || role.chars().any(|c| c.is_control() || c == '%') {
-        let message = "Give a role of 1 to 253 bytes, without % and without spaces at its ends.";
-        errors.push(FieldError::new("radius_group", "bad_value", message));
     }
 }

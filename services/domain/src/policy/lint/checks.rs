@@ -134,17 +134,21 @@ pub fn compliance(doc: &PolicyDoc, map: &Map, out: &mut Vec<Finding>) {
     };
     let enforced: Vec<_> = (0..doc.rules.len()).filter(|i| doc.rules[*i].enforced()).collect();
     let allows: Vec<_> = enforced.iter().copied().filter(|i| doc.rules[*i].action == Action::Allow).collect();
+    let certified: Vec<_> = allows
+        .iter()
+        .copied()
+        .filter(|index| device(*index).is_some_and(|set| set.is_subset(&compliant)))
+        .filter(|index| reached_by(*index, &by_certificate))
+        .collect();
     for &index in &allows {
         let Some(own) = device(index) else { continue };
         let rule = &doc.rules[index];
         // Trusts compliance, and a MAC is enough to have it.
         if own.is_subset(&compliant) && reached_by(index, &by_mac) {
-            let same: Vec<_> = allows
+            let same: Vec<_> = certified
                 .iter()
                 .copied()
                 .filter(|other| compiled.rules[*other].outcome == compiled.rules[index].outcome)
-                .filter(|other| device(*other).is_some_and(|set| set.is_subset(&compliant)))
-                .filter(|other| reached_by(*other, &by_certificate))
                 .collect();
             if !same.is_empty() {
                 let message = format!(
