@@ -21,7 +21,9 @@ pub enum AuthType {
 }
 
 /// The kind of port, from NAS-Port-Type (RFC 2865 5.41): Ethernet, 802.11, Virtual.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortType {
     Wired,
