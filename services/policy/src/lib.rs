@@ -7,7 +7,9 @@ use domain::OrgId;
 use domain::policy::diff::{Change, diff};
 use domain::policy::draft::{self, FieldError};
 use domain::policy::edit::{Edit, Refusal, apply};
+use domain::policy::lint::{self, Finding, Known};
 use domain::policy::model::PolicyDoc;
+use domain::policy::transfer::{self, FileError, Format};
 use domain::time::{Ids, SharedClock};
 use serde_json::json;
 use store::audit::{self, Actor};
@@ -38,10 +40,33 @@ pub enum PublishError {
     /// Each error with the path of what it is about, such as `rules[2]`.
     #[error("the draft has {} errors", .0.len())]
     Invalid(Vec<(String, FieldError)>),
+    /// What lint found; at least one of the findings is an error.
+    #[error("lint found errors in the draft: mend what it names first")]
+    Lint(Vec<Finding>),
     #[error("the draft is what is live already")]
     Unchanged,
     #[error("there is no version {0}")]
     NoVersion(i32),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a file was not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("the file has {} errors", .0.len())]
+    File(Vec<FileError>),
+    #[error(transparent)]
+    Edit(#[from] EditError),
+}
+
+/// Why a policy was not exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("there is no version {0}")]
+    NoVersion(i32),
+    #[error("the policy does not fit the format: {0}")]
+    Format(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -54,6 +79,8 @@ pub struct Overview {
     pub live: Option<(i32, PolicyDoc)>,
     /// What the draft changes against what is live.
     pub changes: Vec<Change>,
+    /// What lint finds in the draft.
+    pub findings: Vec<Finding>,
 }
 
 /// Edits and publishes policies.
@@ -102,16 +129,54 @@ impl Policies {
         Ok(revision)
     }
 
+    /// Replaces the draft by a file. Returns the new revision.
+    pub async fn import(
+        &self,
+        org: OrgId,
+        actor: &Actor,
+        expected: i64,
+        text: &str,
+        format: Format,
+    ) -> Result<i64, ImportError> {
+        let current = self.draft(org).await.map_err(EditError::Store)?.doc;
+        let doc = transfer::read(text, format, &current).map_err(ImportError::File)?;
+        Ok(self.edit(org, actor, expected, Edit::Replace(doc)).await?)
+    }
+
+    /// A published version as a file, or the draft where none is named.
+    pub async fn export(&self, org: OrgId, version: Option<i32>, format: Format) -> Result<String, ExportError> {
+        let doc = match version {
+            None => self.draft(org).await?.doc,
+            Some(version) => {
+                let mut tx = self.store.org(org).await?;
+                let doc = policies::version(&mut tx, version).await?;
+                tx.commit().await?;
+                doc.ok_or(ExportError::NoVersion(version))?
+            }
+        };
+        transfer::write(&doc, format).map_err(ExportError::Format)
+    }
+
+    async fn draft(&self, org: OrgId) -> Result<DraftRow, StoreError> {
+        let mut tx = self.store.org(org).await?;
+        let draft = policies::draft(&mut tx).await?;
+        tx.commit().await?;
+        Ok(draft)
+    }
+
     /// Publishes the draft as it stood at `expected`. Returns the new version, which is live.
     pub async fn publish(&self, org: OrgId, actor: &Actor, expected: i64) -> Result<i32, PublishError> {
         let mut tx = self.store.org(org).await?;
-        let Overview { draft, live, changes } = overview(&mut tx).await?;
+        let Overview { draft, live, changes, findings } = overview(&mut tx).await?;
         if draft.revision != expected {
             return Err(PublishError::Conflict { current: draft.revision, by: draft.updated_by });
         }
         let errors = draft::check(&draft.doc);
         if !errors.is_empty() {
             return Err(PublishError::Invalid(errors));
+        }
+        if lint::blocks(&findings) {
+            return Err(PublishError::Lint(findings));
         }
         if live.is_some_and(|(_, doc)| doc == draft.doc) {
             return Err(PublishError::Unchanged);
@@ -165,5 +230,6 @@ async fn overview(tx: &mut OrgTx) -> Result<Overview, StoreError> {
     };
     let empty = PolicyDoc::default();
     let changes = diff(live.as_ref().map_or(&empty, |(_, doc)| doc), &draft.doc);
-    Ok(Overview { draft, live, changes })
+    let findings = lint::lint(&draft.doc, &Known::default());
+    Ok(Overview { draft, live, changes, findings })
 }
