@@ -144,7 +144,12 @@ impl Policies {
     }
 
     /// A published version as a file, or the draft where none is named.
-    pub async fn export(&self, org: OrgId, version: Option<i32>, format: Format) -> Result<String, ExportError> {
+    pub async fn export(
+        &self,
+        org: OrgId,
+        version: Option<i32>,
+        format: Format,
+    ) -> Result<String, ExportError> {
         let doc = match version {
             None => self.draft(org).await?.doc,
             Some(version) => {

@@ -215,7 +215,7 @@ fn requests_and_decisions_recorded_before_read_as_ever() {
 mod reference;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn the_engine_equals_the_documentation(doc in any_doc(), traffic in any_traffic()) {

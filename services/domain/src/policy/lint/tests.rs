@@ -226,7 +226,7 @@ fn everyone() -> Vec<Traffic> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn what_never_decides_is_never_hit(doc in any_doc(), traffic in proptest::collection::vec(any_traffic(), 60)) {
