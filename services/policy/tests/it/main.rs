@@ -1,0 +1,4 @@
+//! The policy service against a real PostgreSQL.
+
+#[cfg(test)]
+mod drafts;
