@@ -36,6 +36,9 @@ fn a_file_written_by_hand_needs_no_ids() {
     assert_eq!(doc, read(GUIDE, Format::Yaml, &current()).unwrap(), "the same file gives the same ids");
     assert_eq!(doc.rules[0].matching.labels, [doc.labels[0].id]);
     assert_eq!((doc.rules[0].action, doc.rules[0].enabled, doc.sections[0].at), (Action::Allow, true, 0));
+    // A number where text is meant reads as the text that it is.
+    let bare = GUIDE.replace("vlan: \"10\"", "vlan: 10");
+    assert_eq!(doc, read(&bare, Format::Yaml, &current()).unwrap());
     // Replacing a policy keeps the ids of what has the same name.
     let mut before = doc;
     before.rules[0].id = crate::RuleId(uuid::Uuid::from_u128(77));
