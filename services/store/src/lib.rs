@@ -10,7 +10,9 @@ pub mod audit;
 pub mod orgs;
 pub mod outbox;
 pub mod policies;
+pub mod readiness;
 mod tx;
+pub mod views;
 
 pub use tx::{OrgTx, Store, StoreConfig, SystemTx};
 
@@ -37,6 +39,15 @@ impl StoreError {
     pub fn unique_violation(&self) -> Option<&str> {
         match self {
             Self::Sqlx(sqlx::Error::Database(error)) if error.is_unique_violation() => error.constraint(),
+            _ => None,
+        }
+    }
+
+    /// PostgreSQL's own code for what went wrong, such as `57014` for a statement that took too long.
+    #[must_use]
+    pub fn sql_state(&self) -> Option<String> {
+        match self {
+            Self::Sqlx(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
             _ => None,
         }
     }
