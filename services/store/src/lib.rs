@@ -6,7 +6,9 @@
 //!
 //! No transaction may be open across HTTP: take one, use it, commit it.
 
+pub mod accounts;
 pub mod audit;
+pub mod links;
 pub mod orgs;
 pub mod outbox;
 pub mod policies;
