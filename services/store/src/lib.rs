@@ -8,11 +8,16 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod commands;
+pub mod devices;
+pub mod jobs;
 pub mod links;
 pub mod orgs;
 pub mod outbox;
 pub mod policies;
 pub mod readiness;
+pub mod runs;
+pub mod transitions;
 mod tx;
 pub mod views;
 

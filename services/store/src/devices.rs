@@ -1,0 +1,660 @@
+//! Managed devices, as last fetched.
+//!
+//! The sync alone writes here, under a lease ([`crate::jobs::hold`]); everyone else reads by lookup key.
+
+use std::collections::HashMap;
+
+use domain::device::{ComplianceState, DeviceFacts};
+use domain::outbox::OutboxMessage;
+use domain::resolver::{LookupKey, keys_of};
+use domain::time::Ids;
+use domain::{DeviceId, LinkId, Mac};
+use sqlx::types::mac_address::MacAddress;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{OrgTx, Result, StoreError, outbox};
+
+/// Enough candidates of one key: with two the match is ambiguous already, and the rest only serves to tell a MAC
+/// shared by a few docks from a stranger's.
+pub const CANDIDATES_MAX: u16 = 8;
+
+struct Row {
+    link_id: Uuid,
+    id: Uuid,
+    name: Option<String>,
+    serial: Option<String>,
+    entra_id: Option<Uuid>,
+    wifi_mac: Option<MacAddress>,
+    ethernet_mac: Option<MacAddress>,
+    compliance: String,
+    grace_expires_at: Option<OffsetDateTime>,
+    last_check_in: Option<OffsetDateTime>,
+    fetched_at: OffsetDateTime,
+    missing_since: Option<OffsetDateTime>,
+    enrolled_at: Option<OffsetDateTime>,
+    os: Option<String>,
+    os_version: Option<String>,
+    owner: Option<String>,
+    encrypted: Option<bool>,
+    jailbroken: Option<bool>,
+    threat_state: Option<String>,
+    category: Option<String>,
+    manufacturer: Option<String>,
+    model: Option<String>,
+    user_principal_name: Option<String>,
+    management_state: Option<String>,
+}
+
+impl From<Row> for DeviceFacts {
+    fn from(row: Row) -> Self {
+        Self {
+            link: LinkId(row.link_id),
+            id: DeviceId(row.id),
+            name: row.name,
+            serial: row.serial,
+            entra_id: row.entra_id,
+            wifi_mac: row.wifi_mac.map(mac),
+            ethernet_mac: row.ethernet_mac.map(mac),
+            compliance: ComplianceState::from(row.compliance),
+            grace_expires_at: row.grace_expires_at,
+            last_check_in: row.last_check_in,
+            fetched_at: row.fetched_at,
+            missing_since: row.missing_since,
+            enrolled_at: row.enrolled_at,
+            os: row.os,
+            os_version: row.os_version,
+            owner: row.owner,
+            encrypted: row.encrypted,
+            jailbroken: row.jailbroken,
+            threat_state: row.threat_state,
+            category: row.category,
+            manufacturer: row.manufacturer,
+            model: row.model,
+            user_principal_name: row.user_principal_name,
+            management_state: row.management_state,
+        }
+    }
+}
+
+fn mac(address: MacAddress) -> Mac {
+    Mac(address.bytes())
+}
+
+fn address(mac: Mac) -> MacAddress {
+    MacAddress::new(mac.0)
+}
+
+/// The devices that bear each key, at most `limit_per_key` of them in the order of link and id. Every key that was
+/// asked for is in the answer, also where nobody bears it.
+pub async fn by_keys(
+    tx: &mut OrgTx,
+    keys: &[LookupKey],
+    limit_per_key: u16,
+) -> Result<HashMap<LookupKey, Vec<DeviceFacts>>> {
+    let mut found: HashMap<LookupKey, Vec<DeviceFacts>> = keys.iter().map(|key| (key.clone(), Vec::new())).collect();
+    if keys.is_empty() {
+        return Ok(found);
+    }
+    let wanted = Wanted::of(keys);
+    let org = tx.org().uuid();
+    let rows = sqlx::query!(
+        r#"WITH hit AS (
+               SELECT w.n, d.link_id, d.id FROM unnest($2::int[], $3::uuid[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT link_id, id FROM device WHERE org_id = $1 AND id = w.v
+                                   ORDER BY link_id, id LIMIT $12) d
+               UNION ALL
+               SELECT w.n, d.link_id, d.id FROM unnest($4::int[], $5::uuid[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT link_id, id FROM device WHERE org_id = $1 AND entra_id = w.v
+                                   ORDER BY link_id, id LIMIT $12) d
+               UNION ALL
+               SELECT w.n, d.link_id, d.id FROM unnest($6::int[], $7::text[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT link_id, id FROM device WHERE org_id = $1 AND serial_key = w.v
+                                   ORDER BY link_id, id LIMIT $12) d
+               UNION ALL
+               SELECT w.n, d.link_id, d.id FROM unnest($8::int[], $9::text[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT link_id, id FROM device WHERE org_id = $1 AND name_key = w.v
+                                   ORDER BY link_id, id LIMIT $12) d
+               UNION ALL
+               SELECT w.n, d.link_id, d.id FROM unnest($10::int[], $11::macaddr[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT link_id, id FROM device
+                                   WHERE org_id = $1 AND (wifi_mac = w.v OR ethernet_mac = w.v)
+                                   ORDER BY link_id, id LIMIT $12) d
+           )
+           SELECT hit.n AS "n!", d.link_id, d.id, d.name, d.serial, d.entra_id, d.wifi_mac, d.ethernet_mac,
+                  d.compliance, d.grace_expires_at, d.last_check_in, d.fetched_at, d.missing_since, d.enrolled_at,
+                  d.os, d.os_version, d.owner, d.encrypted, d.jailbroken, d.threat_state, d.category,
+                  d.manufacturer, d.model, d.user_principal_name, d.management_state
+           FROM hit JOIN device d ON d.org_id = $1 AND d.link_id = hit.link_id AND d.id = hit.id"#,
+        org,
+        &wanted.intune.0,
+        &wanted.intune.1,
+        &wanted.entra.0,
+        &wanted.entra.1,
+        &wanted.serial.0,
+        &wanted.serial.1,
+        &wanted.name.0,
+        &wanted.name.1,
+        &wanted.mac.0,
+        &wanted.mac.1,
+        i64::from(limit_per_key),
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    for r in rows {
+        let key = usize::try_from(r.n).ok().and_then(|n| keys.get(n));
+        let Some(devices) = key.and_then(|key| found.get_mut(key)) else { continue };
+        let row = Row {
+            link_id: r.link_id,
+            id: r.id,
+            name: r.name,
+            serial: r.serial,
+            entra_id: r.entra_id,
+            wifi_mac: r.wifi_mac,
+            ethernet_mac: r.ethernet_mac,
+            compliance: r.compliance,
+            grace_expires_at: r.grace_expires_at,
+            last_check_in: r.last_check_in,
+            fetched_at: r.fetched_at,
+            missing_since: r.missing_since,
+            enrolled_at: r.enrolled_at,
+            os: r.os,
+            os_version: r.os_version,
+            owner: r.owner,
+            encrypted: r.encrypted,
+            jailbroken: r.jailbroken,
+            threat_state: r.threat_state,
+            category: r.category,
+            manufacturer: r.manufacturer,
+            model: r.model,
+            user_principal_name: r.user_principal_name,
+            management_state: r.management_state,
+        };
+        devices.push(row.into());
+    }
+    for devices in found.values_mut() {
+        devices.sort_by_key(|device| (device.link, device.id));
+        devices.dedup_by_key(|device| (device.link, device.id));
+    }
+    Ok(found)
+}
+
+/// Keys by kind, each with its place in the question.
+#[derive(Default)]
+struct Wanted {
+    intune: (Vec<i32>, Vec<Uuid>),
+    entra: (Vec<i32>, Vec<Uuid>),
+    serial: (Vec<i32>, Vec<String>),
+    name: (Vec<i32>, Vec<String>),
+    mac: (Vec<i32>, Vec<MacAddress>),
+}
+
+impl Wanted {
+    fn of(keys: &[LookupKey]) -> Self {
+        fn push<T>(to: &mut (Vec<i32>, Vec<T>), n: i32, value: T) {
+            to.0.push(n);
+            to.1.push(value);
+        }
+        let mut wanted = Self::default();
+        for (n, key) in (0..).zip(keys) {
+            match key {
+                LookupKey::IntuneId(id) => push(&mut wanted.intune, n, *id),
+                LookupKey::EntraId(id) => push(&mut wanted.entra, n, *id),
+                LookupKey::Serial(text) => push(&mut wanted.serial, n, text.clone()),
+                LookupKey::Name(text) => push(&mut wanted.name, n, text.clone()),
+                LookupKey::Mac(mac) => push(&mut wanted.mac, n, address(*mac)),
+            }
+        }
+        wanted
+    }
+}
+
+/// What a diff needs of a stored device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDevice {
+    pub id: DeviceId,
+    /// Its number within the link.
+    pub ordinal: u32,
+    /// SHA-256 of what was fetched.
+    pub content_hash: Vec<u8>,
+    pub compliance: ComplianceState,
+    pub fetched_at: OffsetDateTime,
+    pub missing_since: Option<OffsetDateTime>,
+    /// Every key under which it can be found today.
+    pub keys: Vec<LookupKey>,
+    /// A MAC to show it under.
+    pub mac: Option<Mac>,
+}
+
+/// The columns from which a device's keys are made.
+struct Identity {
+    id: Uuid,
+    name: Option<String>,
+    serial: Option<String>,
+    entra_id: Option<Uuid>,
+    wifi_mac: Option<MacAddress>,
+    ethernet_mac: Option<MacAddress>,
+}
+
+impl Identity {
+    fn mac(&self) -> Option<Mac> {
+        self.wifi_mac.or(self.ethernet_mac).map(mac)
+    }
+
+    fn keys(self, link: LinkId) -> Vec<LookupKey> {
+        let bare = DeviceFacts::bare(link, DeviceId(self.id), ComplianceState::Unknown, OffsetDateTime::UNIX_EPOCH);
+        keys_of(&DeviceFacts {
+            name: self.name,
+            serial: self.serial,
+            entra_id: self.entra_id,
+            wifi_mac: self.wifi_mac.map(mac),
+            ethernet_mac: self.ethernet_mac.map(mac),
+            ..bare
+        })
+    }
+}
+
+/// What is stored of these devices of a link.
+pub async fn stored(tx: &mut OrgTx, link: LinkId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, StoredDevice>> {
+    let org = tx.org().uuid();
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        "SELECT id, ordinal, content_hash, compliance, fetched_at, missing_since, name, serial, entra_id, wifi_mac,
+                ethernet_mac
+         FROM device WHERE org_id = $1 AND link_id = $2 AND id = ANY($3)",
+        org,
+        link.uuid(),
+        &ids,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let stored = rows.into_iter().map(|row| {
+        let identity = Identity {
+            id: row.id,
+            name: row.name,
+            serial: row.serial,
+            entra_id: row.entra_id,
+            wifi_mac: row.wifi_mac,
+            ethernet_mac: row.ethernet_mac,
+        };
+        let device = StoredDevice {
+            id: DeviceId(row.id),
+            ordinal: ordinal(row.ordinal)?,
+            content_hash: row.content_hash,
+            compliance: ComplianceState::from(row.compliance),
+            fetched_at: row.fetched_at,
+            missing_since: row.missing_since,
+            mac: identity.mac(),
+            keys: identity.keys(link),
+        };
+        Ok((device.id, device))
+    });
+    stored.collect()
+}
+
+fn ordinal(stored: i32) -> Result<u32> {
+    u32::try_from(stored).map_err(|e| StoreError::corrupt("device.ordinal", e))
+}
+
+/// A record to write.
+#[derive(Clone, Debug)]
+pub struct DeviceWrite {
+    pub facts: DeviceFacts,
+    pub ordinal: u32,
+    /// SHA-256.
+    pub content_hash: [u8; 32],
+}
+
+/// Takes `count` unused numbers of a link; returns the first.
+pub async fn take_ordinals(tx: &mut OrgTx, link: LinkId, count: u32) -> Result<u32> {
+    let org = tx.org().uuid();
+    let count = i32::try_from(count).map_err(|e| StoreError::corrupt("link.next_ordinal", e))?;
+    let next = sqlx::query_scalar!(
+        "UPDATE link SET next_ordinal = next_ordinal + $3 WHERE org_id = $1 AND id = $2 RETURNING next_ordinal",
+        org,
+        link.uuid(),
+        count,
+    )
+    .fetch_one(tx.conn())
+    .await?;
+    ordinal(next - count)
+}
+
+/// The number that the next new device of a link will get: every number in use is below it.
+pub async fn next_ordinal(tx: &mut OrgTx, link: LinkId) -> Result<u32> {
+    let org = tx.org().uuid();
+    let next = sqlx::query_scalar!("SELECT next_ordinal FROM link WHERE org_id = $1 AND id = $2", org, link.uuid())
+        .fetch_one(tx.conn())
+        .await?;
+    ordinal(next)
+}
+
+/// Inserts and updates in one statement. A stored record that was fetched later than the one given stays; an
+/// Ethernet MAC that the given record lacks stays as well, because LIST never shows it.
+pub async fn upsert(tx: &mut OrgTx, link: LinkId, writes: &[DeviceWrite]) -> Result<u64> {
+    if writes.is_empty() {
+        return Ok(0);
+    }
+    let org = tx.org().uuid();
+    let c = Columns::of(writes)?;
+    let done = sqlx::query!(
+        "INSERT INTO device (org_id, link_id, id, ordinal, content_hash, name, name_key, serial, serial_key, entra_id,
+             wifi_mac, ethernet_mac, compliance, grace_expires_at, last_check_in, fetched_at, missing_since,
+             enrolled_at, os, os_version, owner, encrypted, jailbroken, threat_state, category, manufacturer, model,
+             user_principal_name, management_state)
+         SELECT $1, $2, * FROM unnest($3::uuid[], $4::int[], $5::bytea[], $6::text[], $7::text[], $8::text[],
+             $9::text[], $10::uuid[], $11::macaddr[], $12::macaddr[], $13::text[], $14::timestamptz[],
+             $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::text[],
+             $20::text[], $21::text[], $22::bool[], $23::bool[], $24::text[], $25::text[], $26::text[], $27::text[],
+             $28::text[], $29::text[])
+         ON CONFLICT (org_id, link_id, id) DO UPDATE SET
+             content_hash = excluded.content_hash, name = excluded.name, name_key = excluded.name_key,
+             serial = excluded.serial, serial_key = excluded.serial_key, entra_id = excluded.entra_id,
+             wifi_mac = excluded.wifi_mac, ethernet_mac = coalesce(excluded.ethernet_mac, device.ethernet_mac),
+             compliance = excluded.compliance, grace_expires_at = excluded.grace_expires_at,
+             last_check_in = excluded.last_check_in, fetched_at = excluded.fetched_at,
+             missing_since = excluded.missing_since, enrolled_at = excluded.enrolled_at, os = excluded.os,
+             os_version = excluded.os_version, owner = excluded.owner, encrypted = excluded.encrypted,
+             jailbroken = excluded.jailbroken, threat_state = excluded.threat_state, category = excluded.category,
+             manufacturer = excluded.manufacturer, model = excluded.model,
+             user_principal_name = excluded.user_principal_name, management_state = excluded.management_state
+         WHERE device.fetched_at <= excluded.fetched_at",
+        org,
+        link.uuid(),
+        &c.id,
+        &c.ordinal,
+        &c.content_hash,
+        &c.name as &[Option<&str>],
+        &c.name_key as &[Option<String>],
+        &c.serial as &[Option<&str>],
+        &c.serial_key as &[Option<String>],
+        &c.entra_id as &[Option<Uuid>],
+        &c.wifi_mac as &[Option<MacAddress>],
+        &c.ethernet_mac as &[Option<MacAddress>],
+        &c.compliance as &[&str],
+        &c.grace_expires_at as &[Option<OffsetDateTime>],
+        &c.last_check_in as &[Option<OffsetDateTime>],
+        &c.fetched_at,
+        &c.missing_since as &[Option<OffsetDateTime>],
+        &c.enrolled_at as &[Option<OffsetDateTime>],
+        &c.os as &[Option<&str>],
+        &c.os_version as &[Option<&str>],
+        &c.owner as &[Option<&str>],
+        &c.encrypted as &[Option<bool>],
+        &c.jailbroken as &[Option<bool>],
+        &c.threat_state as &[Option<&str>],
+        &c.category as &[Option<&str>],
+        &c.manufacturer as &[Option<&str>],
+        &c.model as &[Option<&str>],
+        &c.user_principal_name as &[Option<&str>],
+        &c.management_state as &[Option<&str>],
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Rows turned into columns, as `unnest` takes them.
+#[derive(Default)]
+struct Columns<'a> {
+    id: Vec<Uuid>,
+    ordinal: Vec<i32>,
+    content_hash: Vec<Vec<u8>>,
+    name: Vec<Option<&'a str>>,
+    name_key: Vec<Option<String>>,
+    serial: Vec<Option<&'a str>>,
+    serial_key: Vec<Option<String>>,
+    entra_id: Vec<Option<Uuid>>,
+    wifi_mac: Vec<Option<MacAddress>>,
+    ethernet_mac: Vec<Option<MacAddress>>,
+    compliance: Vec<&'a str>,
+    grace_expires_at: Vec<Option<OffsetDateTime>>,
+    last_check_in: Vec<Option<OffsetDateTime>>,
+    fetched_at: Vec<OffsetDateTime>,
+    missing_since: Vec<Option<OffsetDateTime>>,
+    enrolled_at: Vec<Option<OffsetDateTime>>,
+    os: Vec<Option<&'a str>>,
+    os_version: Vec<Option<&'a str>>,
+    owner: Vec<Option<&'a str>>,
+    encrypted: Vec<Option<bool>>,
+    jailbroken: Vec<Option<bool>>,
+    threat_state: Vec<Option<&'a str>>,
+    category: Vec<Option<&'a str>>,
+    manufacturer: Vec<Option<&'a str>>,
+    model: Vec<Option<&'a str>>,
+    user_principal_name: Vec<Option<&'a str>>,
+    management_state: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(writes: &'a [DeviceWrite]) -> Result<Self> {
+        let mut c = Self::default();
+        for DeviceWrite { facts, ordinal, content_hash } in writes {
+            let DeviceFacts {
+                link: _,
+                id,
+                name,
+                serial,
+                entra_id,
+                wifi_mac,
+                ethernet_mac,
+                compliance,
+                grace_expires_at,
+                last_check_in,
+                fetched_at,
+                missing_since,
+                enrolled_at,
+                os,
+                os_version,
+                owner,
+                encrypted,
+                jailbroken,
+                threat_state,
+                category,
+                manufacturer,
+                model,
+                user_principal_name,
+                management_state,
+            } = facts;
+            c.id.push(id.uuid());
+            c.ordinal.push(i32::try_from(*ordinal).map_err(|e| StoreError::corrupt("device.ordinal", e))?);
+            c.content_hash.push(content_hash.to_vec());
+            c.name.push(name.as_deref());
+            c.name_key.push(name.as_deref().map(str::to_lowercase));
+            c.serial.push(serial.as_deref());
+            c.serial_key.push(serial.as_deref().map(str::to_lowercase));
+            c.entra_id.push(*entra_id);
+            c.wifi_mac.push(wifi_mac.map(address));
+            c.ethernet_mac.push(ethernet_mac.map(address));
+            c.compliance.push(compliance.as_str());
+            c.grace_expires_at.push(*grace_expires_at);
+            c.last_check_in.push(*last_check_in);
+            c.fetched_at.push(*fetched_at);
+            c.missing_since.push(*missing_since);
+            c.enrolled_at.push(*enrolled_at);
+            c.os.push(os.as_deref());
+            c.os_version.push(os_version.as_deref());
+            c.owner.push(owner.as_deref());
+            c.encrypted.push(*encrypted);
+            c.jailbroken.push(*jailbroken);
+            c.threat_state.push(threat_state.as_deref());
+            c.category.push(category.as_deref());
+            c.manufacturer.push(manufacturer.as_deref());
+            c.model.push(model.as_deref());
+            c.user_principal_name.push(user_principal_name.as_deref());
+            c.management_state.push(management_state.as_deref());
+        }
+        Ok(c)
+    }
+}
+
+/// A device that is touched by something else than a fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TouchedDevice {
+    pub id: DeviceId,
+    pub compliance: ComplianceState,
+    pub keys: Vec<LookupKey>,
+    pub mac: Option<Mac>,
+}
+
+macro_rules! touched {
+    ($link:expr, $rows:expr) => {
+        $rows
+            .into_iter()
+            .map(|row| {
+                let identity = Identity {
+                    id: row.id,
+                    name: row.name,
+                    serial: row.serial,
+                    entra_id: row.entra_id,
+                    wifi_mac: row.wifi_mac,
+                    ethernet_mac: row.ethernet_mac,
+                };
+                TouchedDevice {
+                    id: DeviceId(row.id),
+                    compliance: ComplianceState::from(row.compliance),
+                    mac: identity.mac(),
+                    keys: identity.keys($link),
+                }
+            })
+            .collect()
+    };
+}
+
+/// Marks as missing those of the numbered devices that were not fetched since a sweep began. They count as
+/// confirmed by the sweep before it, `seen_until`, and by nothing after that.
+pub async fn mark_missing(
+    tx: &mut OrgTx,
+    link: LinkId,
+    ordinals: &[i32],
+    sweep_started_at: OffsetDateTime,
+    seen_until: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+) -> Result<Vec<TouchedDevice>> {
+    let org = tx.org().uuid();
+    let rows = sqlx::query!(
+        "UPDATE device SET missing_since = $6, fetched_at = greatest(fetched_at, $5)
+         WHERE org_id = $1 AND link_id = $2 AND ordinal = ANY($3) AND missing_since IS NULL AND fetched_at < $4
+         RETURNING id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac",
+        org,
+        link.uuid(),
+        ordinals,
+        sweep_started_at,
+        seen_until,
+        now,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(touched!(link, rows))
+}
+
+/// The link's missing devices, the longest missing first.
+pub async fn missing(tx: &mut OrgTx, link: LinkId, limit: i64) -> Result<Vec<DeviceId>> {
+    let org = tx.org().uuid();
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM device WHERE org_id = $1 AND link_id = $2 AND missing_since IS NOT NULL
+         ORDER BY missing_since, id LIMIT $3",
+        org,
+        link.uuid(),
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(ids.into_iter().map(DeviceId).collect())
+}
+
+/// Deletes devices that are missing; one that came back meanwhile stays.
+pub async fn delete_missing(tx: &mut OrgTx, link: LinkId, ids: &[DeviceId]) -> Result<Vec<TouchedDevice>> {
+    let org = tx.org().uuid();
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        "DELETE FROM device
+         WHERE org_id = $1 AND link_id = $2 AND id = ANY($3) AND missing_since IS NOT NULL
+         RETURNING id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac",
+        org,
+        link.uuid(),
+        &ids,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(touched!(link, rows))
+}
+
+/// Deletes every device of a link that is being removed, and says so in the outbox.
+pub async fn delete_all(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, link: LinkId) -> Result<u64> {
+    let org = tx.org().uuid();
+    let rows = sqlx::query!(
+        "DELETE FROM device WHERE org_id = $1 AND link_id = $2
+         RETURNING id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac",
+        org,
+        link.uuid(),
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let devices: Vec<TouchedDevice> = touched!(link, rows);
+    for some in devices.chunks(1000) {
+        outbox::enqueue(tx, ids, now, &changed(link, some)).await?;
+    }
+    Ok(u64::try_from(devices.len()).unwrap_or(u64::MAX))
+}
+
+/// The outbox message for devices that were touched.
+#[must_use]
+pub fn changed(link: LinkId, devices: &[TouchedDevice]) -> OutboxMessage {
+    let mut keys: Vec<LookupKey> = devices.iter().flat_map(|device| device.keys.iter().cloned()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    OutboxMessage::DevicesChanged { link, devices: devices.iter().map(|device| device.id).collect(), keys }
+}
+
+/// Devices of a link whose compliance changed by the passing of time alone after `from`, up to `to`: their grace
+/// ended, or they are missing and went stale.
+pub async fn changed_by_time(
+    tx: &mut OrgTx,
+    link: LinkId,
+    from: OffsetDateTime,
+    to: OffsetDateTime,
+    stale_after: Duration,
+) -> Result<Vec<TouchedDevice>> {
+    let org = tx.org().uuid();
+    let (stale_from, stale_to) = (from - stale_after, to - stale_after);
+    let rows = sqlx::query!(
+        r#"SELECT id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac
+           FROM device WHERE org_id = $1 AND link_id = $2 AND compliance = 'inGracePeriod'
+               AND grace_expires_at > $3 AND grace_expires_at <= $4
+           UNION
+           SELECT id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac
+           FROM device WHERE org_id = $1 AND link_id = $2 AND missing_since IS NOT NULL
+               AND fetched_at >= $5 AND fetched_at < $6"#,
+        org,
+        link.uuid(),
+        from,
+        to,
+        stale_from,
+        stale_to,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let rows = rows.into_iter().filter_map(|row| {
+        Some(TimeRow {
+            id: row.id?,
+            compliance: row.compliance?,
+            name: row.name,
+            serial: row.serial,
+            entra_id: row.entra_id,
+            wifi_mac: row.wifi_mac,
+            ethernet_mac: row.ethernet_mac,
+        })
+    });
+    Ok(touched!(link, rows))
+}
+
+struct TimeRow {
+    id: Uuid,
+    compliance: String,
+    name: Option<String>,
+    serial: Option<String>,
+    entra_id: Option<Uuid>,
+    wifi_mac: Option<MacAddress>,
+    ethernet_mac: Option<MacAddress>,
+}
