@@ -62,15 +62,16 @@ impl std::fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    /// From PEM: the first certificate of `certificate` (a chain may follow it), and an RSA private key.
+    /// From PEM: the first certificate of `certificate` (a chain may follow it), and the first RSA private key of
+    /// `private_key`. Both may be the same text.
     pub fn from_pem(certificate: &str, private_key: &SecretString) -> Result<Self, CertificateError> {
         let pem = x509_parser::pem::Pem::iter_from_buffer(certificate.as_bytes())
             .filter_map(Result::ok)
             .find(|pem| pem.label == "CERTIFICATE")
             .ok_or(CertificateError::NoCertificate)?;
         let parsed = pem.parse_x509().map_err(|error| CertificateError::BadCertificate(error.to_string()))?;
-        let key = EncodingKey::from_rsa_pem(private_key.expose_secret().as_bytes())
-            .map_err(|_| CertificateError::BadKey)?;
+        let key = key_block(private_key.expose_secret()).ok_or(CertificateError::BadKey)?;
+        let key = EncodingKey::from_rsa_pem(key.as_bytes()).map_err(|_| CertificateError::BadKey)?;
         let pair = RsaKeyPair::from_der(key.as_bytes()).map_err(|_| CertificateError::BadKey)?;
         let spki = pair.public_key().as_der().map_err(|_| CertificateError::BadKey)?;
         if parsed.public_key().raw != spki.as_ref() {
@@ -111,6 +112,16 @@ impl Certificate {
         header.x5t_s256 = Some(self.thumbprint.clone());
         jsonwebtoken::encode(&header, &claims, &self.key).ok()
     }
+}
+
+/// The first private key of a PEM text, of which jsonwebtoken reads the first block alone.
+fn key_block(text: &str) -> Option<&str> {
+    let from = ["-----BEGIN PRIVATE KEY-----", "-----BEGIN RSA PRIVATE KEY-----"];
+    let from = from.iter().filter_map(|begin| text.find(begin)).min()?;
+    let block = &text[from..];
+    let end = block.find("-----END")?;
+    let line = block[end..].find('\n').map_or(block.len(), |length| end + length + 1);
+    Some(&block[..line])
 }
 
 impl AppRegistration {
@@ -177,6 +188,8 @@ mod tests {
         let pem = testing::certificate_pem(&key);
         let secret = |key: &rcgen::KeyPair| SecretString::from(key.serialize_pem());
         assert!(Certificate::from_pem(&pem, &secret(&key)).is_ok());
+        let both = format!("{pem}{}", key.serialize_pem());
+        assert!(Certificate::from_pem(&both, &both.clone().into()).is_ok(), "one file with both");
         let wrong = Certificate::from_pem(&pem, &secret(&other));
         assert!(matches!(wrong, Err(CertificateError::KeyMismatch)));
         assert!(matches!(Certificate::from_pem(&pem, &"x".into()), Err(CertificateError::BadKey)));

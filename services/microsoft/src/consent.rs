@@ -4,6 +4,9 @@
 //! a tenant that a sign-in verified. Source: Microsoft, "Admin consent on the Microsoft identity platform"
 //! (v2-admin-consent), with its warning about `tenant`.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use openidconnect::CsrfToken;
+use serde::{Deserialize, Serialize};
 use url::{Url, form_urlencoded};
 use uuid::Uuid;
 
@@ -11,16 +14,66 @@ use crate::Microsoft;
 use crate::aadsts::{aadsts_code, cut, first_line};
 
 impl Microsoft {
-    /// Microsoft's consent page for a tenant. `redirect_uri` must be registered, to the letter.
+    /// Microsoft's consent page for a tenant that a sign-in verified, and what to keep until the browser comes back.
+    /// `redirect_uri` must be registered, to the letter.
     #[must_use]
-    pub fn consent_url(&self, tid: Uuid, redirect_uri: &Url, state: &str) -> Url {
+    pub fn begin_consent(&self, tid: Uuid, redirect_uri: &Url) -> (Url, PendingConsent) {
+        let state = CsrfToken::new_random().into_secret();
         let mut url = self.cloud().login_url(&format!("/{tid}/v2.0/adminconsent"));
         url.query_pairs_mut()
             .append_pair("client_id", &self.client_id().to_string())
             .append_pair("scope", &format!("{}/.default", self.cloud().graph_resource()))
             .append_pair("redirect_uri", redirect_uri.as_str())
-            .append_pair("state", state);
-        url
+            .append_pair("state", &state);
+        (url, PendingConsent { tid, state })
+    }
+}
+
+/// A consent that was asked for. Keep it in the server-side session of the browser that began it, and nowhere else.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingConsent {
+    tid: Uuid,
+    state: String,
+}
+
+impl std::fmt::Debug for PendingConsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingConsent").field("tid", &self.tid).finish_non_exhaustive()
+    }
+}
+
+/// Why a callback is not the consent that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConsentError {
+    #[error("this answer belongs to no consent that this browser asked for")]
+    StateMismatch,
+    #[error(transparent)]
+    Refused(#[from] ConsentRefusal),
+    /// The callback claims a tenant that nobody verified.
+    #[error("the answer names another tenant ({claimed}) than the one that signed in")]
+    OtherTenant { claimed: Uuid },
+}
+
+impl PendingConsent {
+    /// The tenant that a sign-in verified.
+    #[must_use]
+    pub const fn tid(&self) -> Uuid {
+        self.tid
+    }
+
+    /// Whether a callback answers this request, whatever it says.
+    #[must_use]
+    pub fn is_answered_by(&self, callback: &ConsentCallback) -> bool {
+        callback.state.as_deref().is_some_and(|state| same(state, &self.state))
+    }
+
+    /// Whether a callback says that consent was given, for the verified tenant. It proves nothing: only Graph does.
+    pub fn check(&self, callback: &ConsentCallback) -> Result<(), ConsentError> {
+        if !self.is_answered_by(callback) {
+            return Err(ConsentError::StateMismatch);
+        }
+        let claimed = callback.outcome.clone()?;
+        if claimed == self.tid { Ok(()) } else { Err(ConsentError::OtherTenant { claimed }) }
     }
 }
 
@@ -80,6 +133,11 @@ impl ConsentCallback {
         let outcome = if repeated { Err(malformed("a parameter comes twice")) } else { fields.outcome() };
         Self { state: fields.state, outcome }
     }
+}
+
+/// Compares without telling by its duration where two texts differ.
+pub(crate) fn same(a: &str, b: &str) -> bool {
+    verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok()
 }
 
 #[derive(Default)]
@@ -194,6 +252,19 @@ mod tests {
         let other = "b8990e1f-ff32-408a-9f8e-78d3b9139b95";
         let query = format!("admin_consent=True&tenant={TENANT}&tenant={other}&state=s");
         assert_eq!(kind(&query), Err(ConsentRefusalKind::Malformed));
+    }
+
+    #[test]
+    fn only_the_answer_that_was_asked_for() {
+        let pending = PendingConsent { tid: TENANT.parse().unwrap(), state: "s".to_owned() };
+        let check = |query: &str| pending.check(&ConsentCallback::parse(query));
+        assert_eq!(check(&format!("admin_consent=True&tenant={TENANT}&state=s")), Ok(()));
+        let forged = check(&format!("admin_consent=True&tenant={TENANT}&state=t"));
+        assert_eq!(forged, Err(ConsentError::StateMismatch));
+        assert_eq!(check(&format!("admin_consent=True&tenant={TENANT}")), Err(ConsentError::StateMismatch));
+        let claimed = "b8990e1f-ff32-408a-9f8e-78d3b9139b95";
+        let other = check(&format!("admin_consent=True&tenant={claimed}&state=s"));
+        assert_eq!(other, Err(ConsentError::OtherTenant { claimed: claimed.parse().unwrap() }));
     }
 
     proptest! {

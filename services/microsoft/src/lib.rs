@@ -33,7 +33,7 @@ use uuid::Uuid;
 pub use aadsts::{TokenError, TokenErrorKind, aadsts_code};
 pub use app::{AppRegistration, Certificate, CertificateError, Credential};
 pub use cloud::{Cloud, CloudName};
-pub use consent::{ConsentCallback, ConsentRefusal, ConsentRefusalKind};
+pub use consent::{ConsentCallback, ConsentError, ConsentRefusal, ConsentRefusalKind, PendingConsent};
 pub use graph::{DevicesPage, Graph, GraphDevice, GraphError, NextLink, Organization, PAGE_SIZE_MAX};
 pub use http::HttpLimits;
 pub use id_token::{DirectoryRole, IdTokenError, VerifiedIdentity};

@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::Microsoft;
 use crate::aadsts::{TokenError, TokenErrorKind, aadsts_code, cut, first_line};
+use crate::consent::same;
 use crate::http::Http;
 use crate::id_token::{self, IdTokenError, VerifiedIdentity};
 use crate::signing_keys::Authority;
@@ -216,9 +217,4 @@ fn refused(error: &str, description: &str) -> SignInError {
     }
     let body = serde_json::json!({ "error": error, "error_description": description });
     SignInError::Refused(TokenError::classify(400, None, body.to_string().as_bytes()))
-}
-
-/// Compares without telling by its duration where two texts differ.
-fn same(a: &str, b: &str) -> bool {
-    aws_lc_rs::constant_time::verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok()
 }

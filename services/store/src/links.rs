@@ -52,24 +52,6 @@ pub struct LinkRef {
     pub confirmed_at: Option<OffsetDateTime>,
 }
 
-/// What a link's page says of its sync.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkSync {
-    /// Records known, those that are missing and not yet confirmed as gone among them.
-    pub devices: i64,
-    pub compliant: i64,
-    /// Technically noncompliant, within the grace that an admin gave.
-    pub in_grace: i64,
-    pub noncompliant: i64,
-    /// In any other state.
-    pub other: i64,
-    pub next_due_at: Option<OffsetDateTime>,
-    /// A worker holds the job until then.
-    pub running_until: Option<OffsetDateTime>,
-    /// Sweeps that failed in a row.
-    pub fails: i32,
-}
-
 struct Row {
     id: Uuid,
     provider: String,
@@ -289,40 +271,6 @@ pub async fn confirmed(tx: &mut OrgTx, id: LinkId, started_at: OffsetDateTime) -
     .execute(tx.conn())
     .await?;
     Ok(())
-}
-
-/// What the link's page says of its sync.
-pub async fn sync(tx: &mut OrgTx, id: LinkId) -> Result<LinkSync> {
-    let org = tx.org().uuid();
-    let counts = sqlx::query!(
-        "SELECT count(*) AS \"devices!\",
-                count(*) FILTER (WHERE compliance = 'compliant') AS \"compliant!\",
-                count(*) FILTER (WHERE compliance = 'inGracePeriod') AS \"in_grace!\",
-                count(*) FILTER (WHERE compliance = 'noncompliant') AS \"noncompliant!\"
-         FROM device WHERE org_id = $1 AND link_id = $2",
-        org,
-        id.uuid(),
-    )
-    .fetch_one(tx.conn())
-    .await?;
-    let job = sqlx::query!(
-        "SELECT next_due_at, lease_until, fails FROM sync_job
-         WHERE org_id = $1 AND link_id = $2 AND kind = 'sweep'",
-        org,
-        id.uuid(),
-    )
-    .fetch_optional(tx.conn())
-    .await?;
-    Ok(LinkSync {
-        devices: counts.devices,
-        compliant: counts.compliant,
-        in_grace: counts.in_grace,
-        noncompliant: counts.noncompliant,
-        other: counts.devices - counts.compliant - counts.in_grace - counts.noncompliant,
-        next_due_at: job.as_ref().map(|job| job.next_due_at),
-        running_until: job.as_ref().and_then(|job| job.lease_until),
-        fails: job.map_or(0, |job| job.fails),
-    })
 }
 
 /// Removes a link with its devices, jobs and runs, and has every key of its devices refreshed. History (events,
