@@ -7,13 +7,12 @@ use std::collections::HashMap;
 use domain::device::{ComplianceState, DeviceFacts};
 use domain::outbox::OutboxMessage;
 use domain::resolver::{LookupKey, keys_of};
-use domain::time::Ids;
 use domain::{DeviceId, LinkId, Mac};
 use sqlx::types::mac_address::MacAddress;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::{OrgTx, Result, StoreError, outbox};
+use crate::{OrgTx, Result, StoreError};
 
 /// Enough candidates of one key: with two the match is ambiguous already, and the rest only serves to tell a MAC
 /// shared by a few docks from a stranger's.
@@ -578,24 +577,6 @@ pub async fn delete_missing(tx: &mut OrgTx, link: LinkId, ids: &[DeviceId]) -> R
     .fetch_all(tx.conn())
     .await?;
     Ok(touched!(link, rows))
-}
-
-/// Deletes every device of a link that is being removed, and says so in the outbox.
-pub async fn delete_all(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, link: LinkId) -> Result<u64> {
-    let org = tx.org().uuid();
-    let rows = sqlx::query!(
-        "DELETE FROM device WHERE org_id = $1 AND link_id = $2
-         RETURNING id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac",
-        org,
-        link.uuid(),
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    let devices: Vec<TouchedDevice> = touched!(link, rows);
-    for some in devices.chunks(1000) {
-        outbox::enqueue(tx, ids, now, &changed(link, some)).await?;
-    }
-    Ok(u64::try_from(devices.len()).unwrap_or(u64::MAX))
 }
 
 /// The outbox message for devices that were touched.

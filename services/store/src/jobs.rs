@@ -60,6 +60,8 @@ pub struct ClaimedJob {
     pub seen: Option<Vec<u8>>,
     /// Up to when the passing of time alone was acted upon.
     pub checked_at: Option<OffsetDateTime>,
+    /// When the end of a sweep last had every active session decided again.
+    pub redecided_at: Option<OffsetDateTime>,
 }
 
 /// Why a job's write did not happen.
@@ -163,7 +165,8 @@ pub async fn claim(
          UPDATE sync_job j
          SET lease_owner = $1, lease_until = $3, lease_epoch = j.lease_epoch + 1, next_due_at = $3
          FROM due WHERE j.org_id = due.org_id AND j.link_id = due.link_id AND j.kind = due.kind
-         RETURNING j.org_id, j.link_id, j.kind, j.lease_epoch, j.fails, j.cursor, j.seen, j.checked_at",
+         RETURNING j.org_id, j.link_id, j.kind, j.lease_epoch, j.fails, j.cursor, j.seen, j.checked_at,
+                   j.redecided_at",
         owner,
         now,
         until,
@@ -184,14 +187,19 @@ pub async fn claim(
             cursor: row.cursor,
             seen: row.seen,
             checked_at: row.checked_at,
+            redecided_at: row.redecided_at,
         })
     });
     jobs.collect()
 }
 
-/// Begins a write of a job: locks its row for the transaction, if the lease is still the caller's.
+/// Begins a write of a job: locks its row for the transaction, if the lease is still the caller's. The link's row is
+/// locked first, as removing a link does, so that the two cannot wait for each other.
 pub async fn hold(tx: &mut OrgTx, lease: &Lease) -> Result<(), LeaseError> {
     let org = tx.org().uuid();
+    sqlx::query!("SELECT id FROM link WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE", org, lease.link.uuid())
+        .fetch_optional(tx.conn())
+        .await?;
     let held = sqlx::query_scalar!(
         "SELECT lease_epoch FROM sync_job
          WHERE org_id = $1 AND link_id = $2 AND kind = $3 AND lease_epoch = $4 FOR UPDATE",
@@ -247,18 +255,23 @@ pub async fn renew(tx: &mut OrgTx, lease: &Lease, until: OffsetDateTime) -> Resu
     held(done.rows_affected())
 }
 
-/// The job is done: forgets its cursor and gives the lease back. Asked for since `began_at`, it is due again at once.
-pub async fn complete(
-    tx: &mut OrgTx,
-    lease: &Lease,
-    began_at: OffsetDateTime,
-    checked_at: OffsetDateTime,
-    next_due_at: OffsetDateTime,
-) -> Result<(), LeaseError> {
+/// How a job that is done is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// Asked for since then, the job is due again at once.
+    pub began_at: OffsetDateTime,
+    pub now: OffsetDateTime,
+    pub next_due_at: OffsetDateTime,
+    /// Every active session is decided again.
+    pub redecided: bool,
+}
+
+/// The job is done: forgets its cursor and gives the lease back.
+pub async fn complete(tx: &mut OrgTx, lease: &Lease, done: &Completion) -> Result<(), LeaseError> {
     let org = tx.org().uuid();
     let done = sqlx::query!(
         "UPDATE sync_job SET cursor = NULL, seen = NULL, fails = 0, not_before = NULL, checked_at = $6,
-             lease_owner = NULL, lease_until = NULL,
+             redecided_at = CASE WHEN $8 THEN $6 ELSE redecided_at END, lease_owner = NULL, lease_until = NULL,
              next_due_at = CASE WHEN requested_at > $5 THEN $6::timestamptz ELSE $7::timestamptz END,
              requested_at = CASE WHEN requested_at > $5 THEN requested_at END
          WHERE org_id = $1 AND link_id = $2 AND kind = $3 AND lease_epoch = $4",
@@ -266,9 +279,10 @@ pub async fn complete(
         lease.link.uuid(),
         lease.kind.as_str(),
         lease.epoch,
-        began_at,
-        checked_at,
-        next_due_at,
+        done.began_at,
+        done.now,
+        done.next_due_at,
+        done.redecided,
     )
     .execute(tx.conn())
     .await?;
