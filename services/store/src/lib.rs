@@ -9,7 +9,10 @@
 pub mod accounts;
 pub mod audit;
 pub mod commands;
+pub mod commands_edge;
 pub mod devices;
+pub mod edges;
+pub mod events;
 pub mod jobs;
 pub mod links;
 pub mod orgs;
@@ -17,6 +20,7 @@ pub mod outbox;
 pub mod policies;
 pub mod readiness;
 pub mod runs;
+pub mod sessions;
 pub mod transitions;
 mod tx;
 pub mod views;
