@@ -136,7 +136,7 @@ pub(crate) fn verify(
     if tid == PERSONAL_ACCOUNTS {
         return Err(IdTokenError::PersonalAccount);
     }
-    if !claims.aud.as_deref().is_some_and(|aud| guid(aud) == Some(client_id)) {
+    if claims.aud.as_deref().and_then(guid) != Some(client_id) {
         return Err(IdTokenError::Audience);
     }
     if claims.ver.as_deref() != Some("2.0") {
