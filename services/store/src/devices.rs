@@ -91,7 +91,8 @@ pub async fn by_keys(
     keys: &[LookupKey],
     limit_per_key: u16,
 ) -> Result<HashMap<LookupKey, Vec<DeviceFacts>>> {
-    let mut found: HashMap<LookupKey, Vec<DeviceFacts>> = keys.iter().map(|key| (key.clone(), Vec::new())).collect();
+    let mut found: HashMap<LookupKey, Vec<DeviceFacts>> =
+        keys.iter().map(|key| (key.clone(), Vec::new())).collect();
     if keys.is_empty() {
         return Ok(found);
     }
@@ -241,7 +242,8 @@ impl Identity {
     }
 
     fn keys(self, link: LinkId) -> Vec<LookupKey> {
-        let bare = DeviceFacts::bare(link, DeviceId(self.id), ComplianceState::Unknown, OffsetDateTime::UNIX_EPOCH);
+        let bare =
+            DeviceFacts::bare(link, DeviceId(self.id), ComplianceState::Unknown, OffsetDateTime::UNIX_EPOCH);
         keys_of(&DeviceFacts {
             name: self.name,
             serial: self.serial,
@@ -254,7 +256,11 @@ impl Identity {
 }
 
 /// What is stored of these devices of a link.
-pub async fn stored(tx: &mut OrgTx, link: LinkId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, StoredDevice>> {
+pub async fn stored(
+    tx: &mut OrgTx,
+    link: LinkId,
+    ids: &[DeviceId],
+) -> Result<HashMap<DeviceId, StoredDevice>> {
     let org = tx.org().uuid();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query!(
@@ -322,9 +328,10 @@ pub async fn take_ordinals(tx: &mut OrgTx, link: LinkId, count: u32) -> Result<u
 /// The number that the next new device of a link will get: every number in use is below it.
 pub async fn next_ordinal(tx: &mut OrgTx, link: LinkId) -> Result<u32> {
     let org = tx.org().uuid();
-    let next = sqlx::query_scalar!("SELECT next_ordinal FROM link WHERE org_id = $1 AND id = $2", org, link.uuid())
-        .fetch_one(tx.conn())
-        .await?;
+    let next =
+        sqlx::query_scalar!("SELECT next_ordinal FROM link WHERE org_id = $1 AND id = $2", org, link.uuid())
+            .fetch_one(tx.conn())
+            .await?;
     ordinal(next)
 }
 
@@ -491,6 +498,7 @@ impl<'a> Columns<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TouchedDevice {
     pub id: DeviceId,
+    pub name: Option<String>,
     pub compliance: ComplianceState,
     pub keys: Vec<LookupKey>,
     pub mac: Option<Mac>,
@@ -511,6 +519,7 @@ macro_rules! touched {
                 };
                 TouchedDevice {
                     id: DeviceId(row.id),
+                    name: identity.name.clone(),
                     compliance: ComplianceState::from(row.compliance),
                     mac: identity.mac(),
                     keys: identity.keys($link),

@@ -197,9 +197,13 @@ pub async fn claim(
 /// locked first, as removing a link does, so that the two cannot wait for each other.
 pub async fn hold(tx: &mut OrgTx, lease: &Lease) -> Result<(), LeaseError> {
     let org = tx.org().uuid();
-    sqlx::query!("SELECT id FROM link WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE", org, lease.link.uuid())
-        .fetch_optional(tx.conn())
-        .await?;
+    sqlx::query!(
+        "SELECT id FROM link WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE",
+        org,
+        lease.link.uuid()
+    )
+    .fetch_optional(tx.conn())
+    .await?;
     let held = sqlx::query_scalar!(
         "SELECT lease_epoch FROM sync_job
          WHERE org_id = $1 AND link_id = $2 AND kind = $3 AND lease_epoch = $4 FOR UPDATE",

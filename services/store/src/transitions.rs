@@ -30,8 +30,10 @@ pub async fn record(tx: &mut OrgTx, transitions: &[Transition]) -> Result<()> {
     let link: Vec<Uuid> = transitions.iter().map(|t| t.link.uuid()).collect();
     let device: Vec<Uuid> = transitions.iter().map(|t| t.device.uuid()).collect();
     let at: Vec<OffsetDateTime> = transitions.iter().map(|t| t.at).collect();
-    let from: Vec<Option<&str>> = transitions.iter().map(|t| t.from.as_ref().map(ComplianceState::as_str)).collect();
-    let to: Vec<Option<&str>> = transitions.iter().map(|t| t.to.as_ref().map(ComplianceState::as_str)).collect();
+    let from: Vec<Option<&str>> =
+        transitions.iter().map(|t| t.from.as_ref().map(ComplianceState::as_str)).collect();
+    let to: Vec<Option<&str>> =
+        transitions.iter().map(|t| t.to.as_ref().map(ComplianceState::as_str)).collect();
     sqlx::query!(
         "INSERT INTO device_transition (org_id, id, link_id, device_id, at, from_state, to_state)
          SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[])",
