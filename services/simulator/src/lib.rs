@@ -20,6 +20,7 @@ mod fleet;
 mod graph;
 mod keys;
 mod login;
+mod nac;
 mod pages;
 mod persistence;
 mod requests;
@@ -84,6 +85,7 @@ fn router(world: Arc<World>) -> Router {
     Router::new()
         .merge(login)
         .merge(graph::routes())
+        .merge(nac::routes())
         .merge(control::routes())
         .merge(pages::routes())
         .route("/_sim/healthz", get(|| async { "ok" }))

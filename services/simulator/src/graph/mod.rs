@@ -219,6 +219,8 @@ enum Endpoint {
     DevicesDelta,
     Organization,
     User(String),
+    /// The service endpoints of Intune in this tenant: where its network access control answers.
+    IntuneEndpoints,
     Batch,
     Unknown,
 }
@@ -234,6 +236,7 @@ impl Endpoint {
             Self::DevicesDelta => "devices.delta",
             Self::Organization => "organization",
             Self::User(_) => "users.get",
+            Self::IntuneEndpoints => "servicePrincipals.endpoints",
             Self::Batch => "batch",
             Self::Unknown => "unknown",
         }
@@ -253,6 +256,9 @@ fn endpoint(call: &Call) -> Endpoint {
         ["deviceManagement", "managedDevices", id] => Endpoint::ManagedDevice((*id).to_owned()),
         ["users", id, "managedDevices"] => Endpoint::UserManagedDevices((*id).to_owned()),
         ["users", id] => Endpoint::User((*id).to_owned()),
+        ["servicePrincipals", "appId=0000000a-0000-0000-c000-000000000000", "endpoints"] => {
+            Endpoint::IntuneEndpoints
+        }
         ["devices"] => Endpoint::Devices,
         ["devices", "delta" | "delta()" | "microsoft.graph.delta()"] => Endpoint::DevicesDelta,
         ["devices", id] => Endpoint::Device((*id).to_owned()),
@@ -266,28 +272,30 @@ fn endpoint(call: &Call) -> Endpoint {
 }
 
 fn authenticate(world: &World, call: &Call, ids: &Ids) -> Result<Caller, Answer> {
-    let token = call.header("authorization").and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
+    caller(world, &call.headers, GRAPH_RESOURCE).map_err(|message| ids.unauthenticated(message))
+}
+
+/// Who a bearer token for `audience` stands for, or why it is refused.
+pub fn caller(world: &World, headers: &HeaderMap, audience: &str) -> Result<Caller, &'static str> {
+    let token = headers.get("authorization").and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     let Some(token) = token.filter(|token| !token.is_empty()) else {
-        return Err(ids.unauthenticated("Access token is empty."));
+        return Err("Access token is empty.");
     };
-    let claims = world
-        .keys()
-        .verify(token)
-        .ok_or_else(|| ids.unauthenticated("Access token validation failure. Invalid signature."))?;
-    if claims["aud"] != GRAPH_RESOURCE {
-        return Err(ids.unauthenticated("Access token validation failure. Invalid audience."));
+    let claims = world.keys().verify(token).ok_or("Access token validation failure. Invalid signature.")?;
+    if claims["aud"] != audience {
+        return Err("Access token validation failure. Invalid audience.");
     }
     if claims["exp"].as_i64().is_none_or(|expires| expires <= world.clock.login().unix_timestamp()) {
-        return Err(ids.unauthenticated("Lifetime validation failed, the token is expired."));
+        return Err("Lifetime validation failed, the token is expired.");
     }
     let tenant = claims["tid"]
         .as_str()
         .and_then(|id| Uuid::parse_str(id).ok())
         .and_then(|id| world.tenant(id))
-        .ok_or_else(|| ids.unauthenticated("Access token validation failure. Tenant not found."))?;
+        .ok_or("Access token validation failure. Tenant not found.")?;
     let client_id = claims["appid"].as_str().unwrap_or_default().to_owned();
     let generation = tenant
         .read()
@@ -295,10 +303,10 @@ fn authenticate(world: &World, call: &Call, ids: &Ids) -> Result<Caller, Answer>
         .get(&client_id.to_lowercase())
         .map_or(0, |principal| principal.token_generation);
     if claims["sim_generation"].as_u64().unwrap_or(0) < u64::from(generation) {
-        return Err(ids.unauthenticated(
+        return Err(
             "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: \
-             TokenIssuedBeforeRevocationTimestamp",
-        ));
+                    TokenIssuedBeforeRevocationTimestamp",
+        );
     }
     let roles = claims["roles"]
         .as_array()
@@ -344,6 +352,7 @@ fn handle(world: &World, call: &Call, ids: &Ids, endpoint: &Endpoint, caller: &C
         Endpoint::DevicesDelta => delta::delta(world, call, ids, caller),
         Endpoint::Organization => organization::organization(world, ids, caller),
         Endpoint::User(id) => organization::user(world, ids, caller, id),
+        Endpoint::IntuneEndpoints => organization::intune_endpoints(world, ids, caller),
         Endpoint::Batch | Endpoint::Unknown => ids.bad_request(&format!(
             "Resource not found for the segment '{}'.",
             call.path.trim_matches('/').split('/').next().unwrap_or_default()

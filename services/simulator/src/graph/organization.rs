@@ -1,11 +1,14 @@
-//! `organization` and `users/{id}`.
+//! `organization`, `users/{id}`, and where Intune's other services answer.
 
 use axum::http::StatusCode;
 use serde_json::json;
 
 use super::{Answer, Caller, error::Ids};
 use crate::{
-    directory::roles::{DIRECTORY_READ, ORGANIZATION_READ, USER_READ},
+    clock::stable_guid,
+    directory::roles::{
+        APPLICATION_READ, DIRECTORY_READ, ORGANIZATION_READ, SERVICE_PRINCIPAL_ENDPOINT_READ, USER_READ,
+    },
     world::World,
 };
 
@@ -52,4 +55,24 @@ pub fn user(world: &World, ids: &Ids, caller: &Caller, id: &str) -> Answer {
         ),
         None => ids.directory_not_found(id),
     }
+}
+
+/// `servicePrincipals/appId=0000000a-…/endpoints`: clients match `providerName` without case.
+pub fn intune_endpoints(world: &World, ids: &Ids, caller: &Caller) -> Answer {
+    if !caller.has_any(&[APPLICATION_READ, DIRECTORY_READ, SERVICE_PRINCIPAL_ENDPOINT_READ]) {
+        return ids.directory_forbidden();
+    }
+    let service = crate::nac::PATH;
+    let body = json!({
+        "@odata.context": format!("{}/v1.0/$metadata#servicePrincipals/endpoints", world.public_url),
+        "value": [{
+            "id": stable_guid(&format!("compliance-retrieval.{}", caller.tenant.domain)),
+            "capability": "ComplianceRetrievalService",
+            "providerId": "0000000a-0000-0000-c000-000000000000",
+            "providerName": "ComplianceRetrievalService",
+            "providerResourceId": "https://api.manage.microsoft.com/",
+            "uri": format!("{}{service}", world.public_url),
+        }],
+    });
+    Answer::json(StatusCode::OK, &body)
 }

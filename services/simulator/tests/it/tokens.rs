@@ -59,6 +59,9 @@ async fn errors_have_entras_form() {
     assert_eq!(body["error_uri"], format!("{}/error?code=7000229", sim.base));
 }
 
+/// What is wrong with a request, then status, `error` and code of its answer.
+type Case = (&'static [(&'static str, &'static str)], u16, &'static str, u64);
+
 #[tokio::test]
 async fn each_mistake_has_its_code() {
     let sim = start().await;
@@ -66,8 +69,7 @@ async fn each_mistake_has_its_code() {
     let secret = json!({"secrets": [
         {"value": DEFAULT_CLIENT_SECRET}, {"value": "old", "expires": "2020-01-01T00:00:00Z"}]});
     sim.patch(&format!("/apps/{CLIENT}"), secret).await;
-    let graph_and_intune = "https://graph.microsoft.com/.default https://api.manage.microsoft.com//.default";
-    let cases: &[(&[(&str, &str)], u16, &str, u64)] = &[
+    let cases: [Case; 10] = [
         (&[("client_secret", "wrong")], 401, "invalid_client", 7_000_215),
         (&[("client_secret", "old")], 401, "invalid_client", 7_000_222),
         (&[("client_secret", "")], 401, "invalid_client", 7_000_218),
@@ -76,13 +78,18 @@ async fn each_mistake_has_its_code() {
         (&[("grant_type", "")], 400, "invalid_request", 900_144),
         (&[("grant_type", "password")], 400, "unsupported_grant_type", 70_003),
         (&[("scope", "https://graph.microsoft.com/User.Read")], 400, "invalid_scope", 1_002_012),
-        (&[("scope", graph_and_intune)], 400, "invalid_scope", 70_011),
+        (
+            &[("scope", "https://graph.microsoft.com/.default https://api.manage.microsoft.com//.default")],
+            400,
+            "invalid_scope",
+            70_011,
+        ),
         (&[("scope", "https://vault.azure.net/.default")], 400, "invalid_resource", 500_011),
     ];
     for (overrides, status, error, code) in cases {
         assert_eq!(
             refused(&sim, &fields(overrides)).await,
-            (*status, (*error).to_owned(), *code),
+            (status, error.to_owned(), code),
             "{overrides:?}"
         );
     }
