@@ -1,78 +1,73 @@
 //! The admin listener of a process: `/healthz`, `/readyz`, `/metrics`. Not for the public.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use cache::Cache;
+use httpkit::health::{self, Check};
 use prometheus::{Encoder as _, TextEncoder};
 use store::Store;
 
-/// What readiness is asked of.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    pub store: Store,
-    pub cache: Cache,
-    pub registry: prometheus::Registry,
-    /// Answer `/readyz` within this.
-    pub patience: Duration,
-}
+use crate::roles::Roles;
 
 /// The routes.
-pub fn router(admin: Admin) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(admin)
+pub fn router(roles: Roles, store: &Store, cache: &Cache, registry: prometheus::Registry) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics)).with_state(registry);
+    health::router(checks(roles, store, cache)).merge(metrics)
 }
 
-/// 200 `ready`, or 503 with a line for everything that is in the way.
-async fn readyz(State(admin): State<Admin>) -> Response {
-    let problems = problems(&admin).await;
-    if problems.is_empty() {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n").into_response()
+/// What a role cannot do without. Decisions go on without PostgreSQL and without Redis, so a NAC process stays
+/// ready while they are away; but none may serve with a wrong schema, or as a role above row level security.
+fn checks(roles: Roles, store: &Store, cache: &Cache) -> Vec<Check> {
+    let check = |needed: bool, name, run: fn(Store) -> Ran| {
+        let store = store.clone();
+        let run = move || run(store.clone());
+        if needed { Check::needed(name, run) } else { Check::shown(name, run) }
+    };
+    let redis = {
+        let cache = cache.clone();
+        let run = move || {
+            let cache = cache.clone();
+            async move { cache.ping().await.map_err(|error| told("Redis", &error)) }
+        };
+        // The sessions of the dashboard's visitors are there.
+        if roles.dashboard { Check::needed("redis", run) } else { Check::shown("redis", run) }
+    };
+    vec![
+        check(roles.dashboard || roles.sync, "postgres", |store| {
+            Box::pin(async move { store.ping().await.map_err(|error| told("PostgreSQL", &error)) })
+        }),
+        check(true, "schema", |store| Box::pin(schema(store))),
+        redis,
+    ]
+}
+
+type Ran = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+async fn schema(store: Store) -> Result<(), String> {
+    match store::readiness::check(&store).await {
+        Ok(problems) if problems.is_empty() => Ok(()),
+        Ok(problems) => Err(problems.join("; ")),
+        // That it is away is told by the other check.
+        Err(error) if error.is_unavailable() => Ok(()),
+        Err(error) => Err(told("PostgreSQL", &error)),
     }
 }
 
-/// Everything that keeps this process from serving well.
-pub async fn problems(admin: &Admin) -> Vec<String> {
-    let database = async {
-        match tokio::time::timeout(admin.patience, store::readiness::check(&admin.store)).await {
-            Ok(Ok(problems)) => problems,
-            Ok(Err(error)) => {
-                tracing::warn!(error = %error, "PostgreSQL is not ready");
-                vec!["PostgreSQL does not answer as it should: see the log".to_owned()]
-            }
-            Err(_) => vec!["PostgreSQL does not answer in time".to_owned()],
-        }
-    };
-    let redis = async {
-        match tokio::time::timeout(admin.patience, admin.cache.ping()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => {
-                tracing::warn!(error = %error, "Redis is not ready");
-                Some("Redis does not answer as it should: see the log".to_owned())
-            }
-            Err(_) => Some("Redis does not answer in time".to_owned()),
-        }
-    };
-    let (mut problems, redis) = tokio::join!(database, redis);
-    problems.extend(redis);
-    problems
+/// The error may name hosts and users: it goes to the log, and a sentence to the caller.
+fn told(what: &str, error: &dyn std::error::Error) -> String {
+    tracing::warn!(%error, "{what} does not answer as it should");
+    format!("{what} does not answer as it should; the log says why")
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(registry): State<prometheus::Registry>) -> Response {
     let mut body = Vec::new();
-    match TextEncoder::new().encode(&admin.registry.gather(), &mut body) {
+    match TextEncoder::new().encode(&registry.gather(), &mut body) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], body).into_response(),
         Err(error) => {
-            tracing::error!(error = %error, "metrics cannot be written");
+            tracing::error!(%error, "metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -2,20 +2,27 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use cache::{Cache, CacheConfig};
+use compliance_sync::SyncDeps;
 use domain::time::{Ids, SharedClock, SystemClock};
+use httpkit::FrontLayer;
+use linking::{Linking, LinkingConfig, LinkingDeps};
+use microsoft::{AppRegistration, HttpLimits, Microsoft};
+use nac::{Nac, NacDeps};
+use policy::Policies;
 use secrecy::ExposeSecret as _;
 use store::{Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use web::{WebConfig, WebDeps};
 
-use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::admin;
+use crate::config::{Config, MicrosoftConfig};
 use crate::observe::{Observer, observe};
 
 /// Roles that run in this process.
@@ -82,15 +89,80 @@ impl Process {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let (listener, admin_address) = listen(process.admin_listen, "GATEHOUSE_ADMIN_LISTEN").await?;
-        let admin = Admin {
-            store: store.clone(),
-            cache: cache.clone(),
-            registry,
-            patience: process.readiness_timeout,
-        };
-        tasks.spawn(serve(listener, admin::router(admin), shutdown.clone()));
-        let addresses = Addresses { admin: admin_address, dashboard: None, nac: None };
-        tracing::info!(%roles, admin = %addresses.admin, "started");
+        let router = admin::router(roles, &store, &cache, registry);
+        tasks.spawn(http(listener, router, &shutdown, process.shutdown_grace));
+        let mut addresses = Addresses { admin: admin_address, dashboard: None, nac: None };
+        let Ambient { clock, ids } = ambient;
+        let microsoft = microsoft.map(|config| microsoft_client(config, &clock, &ids)).transpose()?;
+
+        if let Some(config) = nac {
+            let (listener, address) = listen(config.listen, "GATEHOUSE_NAC_LISTEN").await?;
+            let deps = NacDeps {
+                store: store.clone(),
+                cache: cache.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+            };
+            let nac = Nac::start(deps, config.limits, shutdown.clone());
+            let served = http(listener, observed(nac.router(), "nac"), &shutdown, process.shutdown_grace);
+            tasks.spawn(async move {
+                let served = served.await;
+                // Whatever was answered meanwhile is written before the process ends.
+                nac.drain().await;
+                served
+            });
+            addresses.nac = Some(address);
+        }
+        if let (Some(config), Some(microsoft)) = (sync, &microsoft) {
+            let deps = SyncDeps {
+                store: store.clone(),
+                cache: cache.clone(),
+                microsoft: microsoft.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+            };
+            let worked = compliance_sync::run(deps, config, shutdown.clone());
+            tasks.spawn(async move {
+                worked.await?;
+                Ok(())
+            });
+        }
+        if let (Some(config), Some(microsoft)) = (dashboard, microsoft) {
+            let (listener, address) = listen(config.listen, "GATEHOUSE_DASHBOARD_LISTEN").await?;
+            let public_url = match config.public_url {
+                Some(url) => url,
+                None => format!("http://{address}").parse()?,
+            };
+            let login_url = microsoft.cloud().login().clone();
+            let redirects = LinkingConfig::new(
+                public_url.join(web::SIGN_IN_CALLBACK)?,
+                public_url.join(web::LINK_CALLBACK)?,
+            );
+            let linking =
+                LinkingDeps { store: store.clone(), microsoft, clock: clock.clone(), ids: ids.clone() };
+            let deps = WebDeps {
+                store: store.clone(),
+                cache: cache.clone(),
+                linking: Linking::new(linking, redirects),
+                policies: Policies::new(store.clone(), clock.clone(), ids.clone()),
+                clock: clock.clone(),
+                ids: ids.clone(),
+                shutdown: shutdown.clone(),
+            };
+            let router =
+                web::router(deps, WebConfig { public_url, nac_url: config.nac_public_url, login_url })
+                    .context("GATEHOUSE_PUBLIC_URL cannot be used")?
+                    .layer(FrontLayer::new(clock, ids, config.request_timeout));
+            tasks.spawn(http(listener, observed(router, "dashboard"), &shutdown, process.shutdown_grace));
+            addresses.dashboard = Some(address);
+        }
+        tracing::info!(
+            %roles,
+            admin = %addresses.admin,
+            dashboard = addresses.dashboard.map(tracing::field::display),
+            nac = addresses.nac.map(tracing::field::display),
+            "started"
+        );
         Ok(Self { addresses, store, shutdown, tasks })
     }
 
@@ -118,23 +190,33 @@ impl Process {
     }
 }
 
+/// Microsoft, as the configuration has it.
+pub fn microsoft_client(
+    config: MicrosoftConfig,
+    clock: &SharedClock,
+    ids: &Ids,
+) -> anyhow::Result<Microsoft> {
+    let app = AppRegistration { client_id: config.client_id, credential: config.credential };
+    let limits = HttpLimits { request_timeout: config.request_timeout, ..HttpLimits::default() };
+    Ok(Microsoft::new(config.cloud, app, clock.clone(), ids.clone(), limits)?)
+}
+
+fn http(
+    listener: TcpListener,
+    router: Router,
+    shutdown: &CancellationToken,
+    grace: Duration,
+) -> impl Future<Output = anyhow::Result<()>> + use<> {
+    let served = httpkit::serve(listener, router, shutdown.clone(), grace);
+    async move { Ok(served.await?) }
+}
+
 async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("{key}: cannot listen on {address}; is another process there?"))?;
     let address = listener.local_addr()?;
     Ok((listener, address))
-}
-
-async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // Without it, a small answer waits for the client's delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
-    });
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await?;
-    Ok(())
 }
 
 fn observed(router: Router, role: &'static str) -> Router {

@@ -97,7 +97,12 @@ impl Telemetry {
         let lines = if json {
             fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
         } else {
-            fmt::layer().compact().with_target(false).with_writer(std::io::stderr).boxed()
+            fmt::layer()
+                .compact()
+                .with_target(false)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr)
+                .boxed()
         };
         let spans = traces
             .as_ref()

@@ -5,6 +5,8 @@ mod reader;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use compliance_sync::SyncConfig;
+use nac::NacConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 use uuid::Uuid;
@@ -24,7 +26,7 @@ pub struct Config {
     /// Of the roles dashboard and sync.
     pub microsoft: Option<MicrosoftConfig>,
     pub dashboard: Option<DashboardConfig>,
-    pub nac: Option<NacConfig>,
+    pub nac: Option<NacListener>,
     pub sync: Option<SyncConfig>,
 }
 
@@ -35,7 +37,6 @@ pub struct ProcessConfig {
     pub log_format: LogFormat,
     pub log_filter: String,
     pub shutdown_grace: Duration,
-    pub readiness_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -68,18 +69,13 @@ pub struct DashboardConfig {
     /// `None`: `http://` and the address it listens on.
     pub public_url: Option<Url>,
     pub nac_public_url: Url,
+    pub request_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
-pub struct NacConfig {
+pub struct NacListener {
     pub listen: SocketAddr,
-}
-
-#[derive(Clone, Debug)]
-pub struct SyncConfig {
-    pub workers: usize,
-    pub sweep_interval: Duration,
-    pub lease: Duration,
+    pub limits: NacConfig,
 }
 
 /// The settings as they are, for people.
@@ -116,7 +112,7 @@ impl Config {
             );
         }
         if let Some(microsoft) = &microsoft
-            && microsoft.request_timeout * 2 > sync.lease
+            && microsoft.request_timeout * 2 > Duration::from_secs(sync.lease_seconds.into())
         {
             reader.problem(
                 "SYNC_LEASE_SECONDS",
@@ -160,12 +156,6 @@ fn process(reader: &mut Reader) -> ProcessConfig {
             25,
             &(1..=600),
             "how long a process may finish what is under way after SIGTERM",
-        )),
-        readiness_timeout: millis(reader.number(
-            "READINESS_TIMEOUT_MILLISECONDS",
-            2_000,
-            &(100..=30_000),
-            "how long /readyz waits for PostgreSQL and Redis",
         )),
     }
 }
@@ -230,29 +220,93 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
         url("http://127.0.0.1:8401"),
         "where edges reach the NAC API; shown beside a new edge token",
     );
-    DashboardConfig { listen, public_url, nac_public_url }
+    let request_timeout = seconds(reader.number(
+        "DASHBOARD_REQUEST_TIMEOUT_SECONDS",
+        60,
+        &(5..=600),
+        "a page that takes longer is cut off; linking waits up to 20 s for Microsoft",
+    ));
+    DashboardConfig { listen, public_url, nac_public_url, request_timeout }
 }
 
-fn nac(reader: &mut Reader) -> NacConfig {
-    NacConfig { listen: reader.value("NAC_LISTEN", local(8401), "address of the NAC API") }
+fn nac(reader: &mut Reader) -> NacListener {
+    let listen = reader.value("NAC_LISTEN", local(8401), "address of the NAC API");
+    let default = NacConfig::default();
+    let limits = NacConfig {
+        body_bytes_max: reader.number(
+            "NAC_BODY_BYTES_MAX",
+            default.body_bytes_max,
+            &(4_096..=16_777_216),
+            "longest request body of an edge",
+        ),
+        request_timeout: seconds(reader.number(
+            "NAC_REQUEST_TIMEOUT_SECONDS",
+            default.request_timeout.as_secs(),
+            &(1..=120),
+            "an answer that takes longer is cut off; long polls have their wait on top",
+        )),
+        memory_ttl: millis(reader.number(
+            "NAC_MEMORY_TTL_MILLISECONDS",
+            as_millis(default.memory_ttl),
+            &(0..=600_000),
+            "how long facts are trusted without asking Redis or PostgreSQL again",
+        )),
+        store_read_timeout: millis(reader.number(
+            "NAC_STORE_READ_TIMEOUT_MILLISECONDS",
+            as_millis(default.store_read_timeout),
+            &(10..=30_000),
+            "how long a decision waits for PostgreSQL",
+        )),
+        store_write_timeout: millis(reader.number(
+            "NAC_STORE_WRITE_TIMEOUT_MILLISECONDS",
+            as_millis(default.store_write_timeout),
+            &(10..=30_000),
+            "how long recording waits for PostgreSQL, before records go to Redis",
+        )),
+        recorder_queue_max: reader.number(
+            "NAC_RECORDER_QUEUE_MAX",
+            default.recorder_queue_max,
+            &(16..=1_000_000),
+            "records that may wait to be written, per writer; further requests are answered with 503",
+        ),
+        poll_wait_max: seconds(reader.number(
+            "NAC_POLL_WAIT_SECONDS_MAX",
+            default.poll_wait_max.as_secs(),
+            &(1..=600),
+            "longest wait of an edge that polls for commands",
+        )),
+        polls_max: reader.number(
+            "NAC_POLLS_MAX",
+            default.polls_max,
+            &(1..=1_000_000),
+            "edges that may wait for commands at a time",
+        ),
+        redeliver_after: seconds(reader.number(
+            "NAC_REDELIVER_AFTER_SECONDS",
+            default.redeliver_after.as_secs(),
+            &(1..=3_600),
+            "a command that was not acknowledged is handed out again after this",
+        )),
+        ..default
+    };
+    if limits.store_read_timeout + limits.store_write_timeout >= limits.request_timeout {
+        reader.problem(
+            "NAC_REQUEST_TIMEOUT_SECONDS",
+            "must be more than GATEHOUSE_NAC_STORE_READ_TIMEOUT_MILLISECONDS and \
+             GATEHOUSE_NAC_STORE_WRITE_TIMEOUT_MILLISECONDS together, or no request outlives an absent PostgreSQL: \
+             raise it",
+        );
+    }
+    NacListener { listen, limits }
 }
 
 fn sync(reader: &mut Reader) -> SyncConfig {
-    SyncConfig {
-        workers: reader.number("SYNC_WORKERS", 4, &(1..=64), "jobs that this process works on at a time"),
-        sweep_interval: seconds(reader.number(
-            "SYNC_SWEEP_INTERVAL_SECONDS",
-            900,
-            &(10..=86_400),
-            "how often the whole fleet of a link is read",
-        )),
-        lease: seconds(reader.number(
-            "SYNC_LEASE_SECONDS",
-            120,
-            &(20..=3_600),
-            "how long a worker holds a job; a crashed worker's job is another's after this",
-        )),
+    let config =
+        reader.numbers("SYNC", SyncConfig::default(), "limits of the sync; the name ends in the unit");
+    if let Err(error) = config.check() {
+        reader.problem("SYNC", error.to_string());
     }
+    config
 }
 
 fn microsoft_config(reader: &mut Reader, needed: bool) -> Option<MicrosoftConfig> {
@@ -340,6 +394,10 @@ const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -363,7 +421,7 @@ mod tests {
     fn the_minimum_is_enough_and_no_secret_is_shown() {
         let checked = read(&[], Roles::ALL).unwrap();
         let shown: String = checked.effective.iter().map(|line| format!("{line}\n")).collect();
-        assert!(shown.contains("GATEHOUSE_SYNC_LEASE_SECONDS=120"), "{shown}");
+        assert!(shown.contains("GATEHOUSE_SYNC_LEASE_SECONDS=90"), "{shown}");
         for secret in ["pw", "hunter2"] {
             assert!(!shown.contains(secret) && !format!("{:?}", checked.config).contains(secret));
         }

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use secrecy::SecretString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// What every name begins with.
 pub const PREFIX: &str = "GATEHOUSE_";
@@ -231,6 +234,29 @@ impl Reader {
             self.problem(name, message);
         }
         value
+    }
+
+    /// Every number of a struct, as a setting each: `PREFIX_FIELD_NAME`, whose defaults are those of the struct.
+    /// Field names end in their unit.
+    pub fn numbers<T>(&mut self, prefix: &str, defaults: T, help: &'static str) -> T
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(&defaults) else { return defaults };
+        for (field, value) in &mut fields {
+            if let Some(default) = value.as_u64() {
+                let name = format!("{prefix}_{}", field.to_uppercase());
+                let number = self.value(&name, default, help);
+                *value = number.into();
+            }
+        }
+        match serde_json::from_value(Value::Object(fields)) {
+            Ok(value) => value,
+            Err(error) => {
+                self.problem(prefix, format!("one of its numbers is too large: {error}"));
+                defaults
+            }
+        }
     }
 
     /// A value that may be missing.

@@ -13,6 +13,7 @@ use super::app_certificate::AppCertificate;
 use super::data::Data;
 use super::supervise::{Kept, Spec, log_file, wait_until};
 use super::{env_file, say};
+use crate::config::MicrosoftConfig;
 
 const OWNER: &str = "gatehouse_owner";
 const APP: &str = "gatehouse_app";
@@ -20,6 +21,9 @@ const DATABASE: &str = "gatehouse";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Client id of the simulator's default app registration.
 const CLIENT_ID: &str = "5b1d0c55-9a7e-4f3c-8a51-6a7e40053000";
+
+/// Short, so that people see what changes.
+const SWEEP_SECONDS: &str = "30";
 
 const ROLES: [&str; 3] = ["dashboard", "nac", "sync"];
 
@@ -74,7 +78,7 @@ impl Stack {
                 ("MICROSOFT_GRAPH_URL", addresses.simulator.clone()),
                 ("MICROSOFT_CLIENT_ID", CLIENT_ID.to_owned()),
                 ("MICROSOFT_CLIENT_CERTIFICATE_FILE", certificate.with_key.display().to_string()),
-                ("SYNC_SWEEP_INTERVAL_SECONDS", "30".to_owned()),
+                ("SYNC_SWEEP_INTERVAL_SECONDS", SWEEP_SECONDS.to_owned()),
             ];
             self.role(data, role, settings)?;
         }
@@ -85,14 +89,15 @@ impl Stack {
         };
         let log = log_file(&data.log_dir(), "simulator");
         wait_until("the simulator", &log, PATIENCE, || {
-            ready(format!("{}/_sim/api/tenants", addresses.simulator))
+            ready(format!("{}/_sim/healthz", addresses.simulator))
         })
         .await?;
         for (role, port) in &addresses.admin {
             let log = log_file(&data.log_dir(), role);
             wait_until(role, &log, PATIENCE, || ready(format!("http://127.0.0.1:{port}/readyz"))).await?;
         }
-        Ok(Started { addresses, database_url, redis_url, http })
+        let microsoft = microsoft(&addresses, &certificate)?;
+        Ok(Started { addresses, database_url, redis_url, microsoft })
     }
 
     /// Stops everything, newest first.
@@ -130,7 +135,7 @@ impl Stack {
             let mut command = dies_with_parent("TERM");
             command.arg(&program).arg("--listen").arg(&listen).arg("--state").arg(&state);
             command.arg("--client-certificate").arg(&certificate);
-            for path in ["/sign-in/callback", "/link/callback"] {
+            for path in [web::SIGN_IN_CALLBACK, web::LINK_CALLBACK] {
                 command.arg("--redirect-uri").arg(format!("{dashboard}{path}"));
             }
             command
@@ -175,7 +180,8 @@ pub struct Started {
     pub addresses: Addresses,
     pub database_url: String,
     pub redis_url: String,
-    pub http: reqwest::Client,
+    /// Of the demo's own app registration.
+    pub microsoft: MicrosoftConfig,
 }
 
 impl Started {
@@ -224,6 +230,18 @@ impl Ports {
             admin: ROLES.into_iter().zip(self.admin).collect(),
         }
     }
+}
+
+fn microsoft(addresses: &Addresses, certificate: &AppCertificate) -> anyhow::Result<MicrosoftConfig> {
+    let base: url::Url = addresses.simulator.parse()?;
+    let pem = std::fs::read_to_string(&certificate.with_key)?;
+    let certificate = microsoft::Certificate::from_pem(&pem, &pem.as_str().into())?;
+    Ok(MicrosoftConfig {
+        cloud: microsoft::Cloud::custom(base.clone(), base),
+        client_id: CLIENT_ID.parse()?,
+        credential: microsoft::Credential::Certificate(Box::new(certificate)),
+        request_timeout: Duration::from_secs(30),
+    })
 }
 
 fn make_database(servers: &Servers, app_password: &str, owner_password: &str) -> anyhow::Result<()> {

@@ -96,6 +96,7 @@ fn spawn(spec: &Spec) -> anyhow::Result<Child> {
     command
         // A group of its own: Ctrl-C in the terminal reaches this process alone, which stops them in order.
         .process_group(0)
+        .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
