@@ -34,9 +34,6 @@ mod sign_in;
 mod unlink;
 mod words;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -129,3 +129,65 @@ impl Words {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(words: &Words) {
+        assert!(!words.title.is_empty() && !words.title.ends_with('.'), "{words:?}");
+        assert!(words.cause.ends_with('.') && words.remedy.ends_with('.'), "{words:?}");
+        assert!(words.detail.as_deref().is_none_or(|detail| !detail.is_empty()), "{words:?}");
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do() {
+        use TokenErrorKind as K;
+        for kind in [
+            K::ConsentMissing,
+            K::ConsentRevoked,
+            K::DisabledByTenant,
+            K::NoIntune,
+            K::TenantGone,
+            K::WrongCloud,
+            K::BlockedByConditionalAccess,
+            K::CredentialFailing,
+            K::Misconfigured,
+            K::PersonRefused,
+            K::CodeRefused,
+            K::Throttled,
+            K::Unavailable,
+            K::Protocol,
+        ] {
+            let error = TokenError { kind, code: None, detail: "AADSTS1: x".to_owned(), retry_after: None };
+            complete(&Words::token(&error));
+            complete(&Words::graph(&GraphError::Token(error)));
+        }
+        let detail = "x".to_owned();
+        for error in [
+            GraphError::Throttled { retry_after: None },
+            GraphError::Unavailable { retry_after: None, detail: detail.clone() },
+            GraphError::Unauthorized { detail: detail.clone() },
+            GraphError::Forbidden { detail: detail.clone() },
+            GraphError::NoIntune { detail: detail.clone() },
+            GraphError::PageExpired,
+            GraphError::BadRequest { detail: detail.clone() },
+            GraphError::Protocol { detail },
+        ] {
+            complete(&Words::graph(&error));
+        }
+        use ConsentRefusalKind as C;
+        for kind in [
+            C::Declined,
+            C::NeedsAdmin,
+            C::NoIntune,
+            C::Misconfigured,
+            C::Unavailable,
+            C::Malformed,
+            C::Other,
+        ] {
+            complete(&Words::consent(&ConsentRefusal { kind, code: None, detail: "x".to_owned() }));
+        }
+        complete(&Words::store());
+    }
+}

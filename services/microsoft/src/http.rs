@@ -87,28 +87,26 @@ impl Http {
             Err(_) => Err(HttpError::Timeout(timeout)),
         };
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match &result {
-            Ok(answer) => {
-                let status = answer.status.as_u16();
-                let request_id = ["request-id", "x-ms-request-id"]
-                    .iter()
-                    .find_map(|name| answer.headers.get(*name)?.to_str().ok())
-                    .unwrap_or_default();
-                let bytes = answer.body.len();
-                tracing::debug!(
-                    what,
-                    host,
-                    status,
-                    millis,
-                    bytes,
-                    request_id,
-                    client_request_id,
-                    "microsoft request"
-                );
-            }
-            Err(error) => {
-                tracing::warn!(what, host, millis, client_request_id, %error, "microsoft request failed")
-            }
+        if let Ok(answer) = &result {
+            let status = answer.status.as_u16();
+            let request_id = ["request-id", "x-ms-request-id"]
+                .iter()
+                .find_map(|name| answer.headers.get(*name)?.to_str().ok())
+                .unwrap_or_default();
+            let bytes = answer.body.len();
+            tracing::debug!(
+                what,
+                host,
+                status,
+                millis,
+                bytes,
+                request_id,
+                client_request_id,
+                "microsoft request"
+            );
+        }
+        if let Err(error) = &result {
+            tracing::warn!(what, host, millis, client_request_id, %error, "microsoft request failed");
         }
         result
     }

@@ -1,6 +1,6 @@
 //! OIDC discovery and signing keys of the `organizations` authority.
 //!
-//! Kept for a day. A token whose key is unknown has them fetched again, but not more often than every five minutes:
+//! Kept for a day. A token whose key is unknown has them fetched again, but not more often than every half minute:
 //! anybody can write a `kid`. While Microsoft is away, keys that were fetched once go on serving.
 
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use crate::Microsoft;
 use crate::aadsts::{TokenError, TokenErrorKind};
 
 const KEPT_FOR: Duration = Duration::hours(24);
-const REFRESH_EVERY_AT_MOST: Duration = Duration::minutes(5);
+const REFRESH_EVERY_AT_MOST: Duration = Duration::seconds(30);
 
 /// What Microsoft writes in place of a tenant.
 pub(crate) const TENANT_PLACEHOLDER: &str = "{tenantid}";
@@ -55,8 +55,8 @@ pub(crate) struct SigningKeys(tokio::sync::Mutex<Option<Cached>>);
 struct Cached {
     authority: Authority,
     fetched_at: OffsetDateTime,
-    /// Also counts attempts that failed.
-    tried_at: OffsetDateTime,
+    /// The last fetch that was made for an unknown key, or that failed.
+    tried_at: Option<OffsetDateTime>,
 }
 
 impl Microsoft {
@@ -78,20 +78,21 @@ impl Microsoft {
         let now = self.now();
         if let Some(held) = cached.as_ref() {
             let old = now - held.fetched_at >= KEPT_FOR;
-            let may = now - held.tried_at >= REFRESH_EVERY_AT_MOST;
+            let may = held.tried_at.is_none_or(|tried_at| now - tried_at >= REFRESH_EVERY_AT_MOST);
             if !(old || wants_refresh(&held.authority)) || !may {
                 return Ok(held.authority.clone());
             }
         }
+        let tried_at = cached.is_some().then_some(now);
         match self.fetch_authority().await {
             Ok(authority) => {
-                *cached = Some(Cached { authority: authority.clone(), fetched_at: now, tried_at: now });
+                *cached = Some(Cached { authority: authority.clone(), fetched_at: now, tried_at });
                 Ok(authority)
             }
             Err(error) => match cached.as_mut() {
                 Some(held) => {
                     tracing::warn!(%error, "signing keys could not be fetched; those of before still serve");
-                    held.tried_at = now;
+                    held.tried_at = Some(now);
                     Ok(held.authority.clone())
                 }
                 None => Err(error),

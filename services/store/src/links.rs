@@ -10,6 +10,7 @@ use mac_address::MacAddress;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::jobs::{self, JobKind};
 use crate::{OrgTx, Result, StoreError, SystemTx, outbox};
 
 /// A linked account.
@@ -109,15 +110,7 @@ pub async fn insert(tx: &mut OrgTx, now: OffsetDateTime, new: NewLink<'_>) -> Re
     )
     .execute(tx.conn())
     .await?;
-    sqlx::query!(
-        "INSERT INTO sync_job (org_id, link_id, kind, next_due_at) VALUES ($1, $2, 'sweep', $3)",
-        org,
-        new.id.uuid(),
-        now,
-    )
-    .execute(tx.conn())
-    .await?;
-    Ok(())
+    jobs::create(tx, new.id, JobKind::Sweep, now).await
 }
 
 /// Consent was renewed for a linked tenant: connected again, by whom, and due at once.
@@ -136,15 +129,7 @@ pub async fn relinked(tx: &mut OrgTx, now: OffsetDateTime, renewed: NewLink<'_>)
     .execute(tx.conn())
     .await?;
     set_state(tx, renewed.id, LinkState::Connected, None, now).await?;
-    sqlx::query!(
-        "UPDATE sync_job SET next_due_at = LEAST(next_due_at, $3), fails = 0 WHERE org_id = $1 AND link_id = $2
-         AND (lease_until IS NULL OR lease_until <= $3)",
-        org,
-        renewed.id.uuid(),
-        now,
-    )
-    .execute(tx.conn())
-    .await?;
+    jobs::request_sweep(tx, renewed.id, now).await?;
     Ok(())
 }
 
