@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use domain::event::{DecisionRecord, Event};
+use domain::event::DecisionRecord;
 use domain::session::Accounting;
 use redis::{Script, Value, cmd};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,6 @@ use crate::{Cache, CacheError, Result, millis};
 pub enum SpilledRecord {
     Decision(Box<DecisionRecord>),
     Accounting(Box<Accounting>),
-    Event(Box<Event>),
 }
 
 /// The place of a record in the stream.
@@ -82,8 +81,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes up to `count` records for `consumer`: first those that another consumer took and never finished, then
-    /// new ones, oldest first.
+    /// Takes up to `count` records for `consumer`: first those that it holds already, then those that another
+    /// consumer took and never finished, then new ones, oldest first.
     pub async fn spill_claim(&self, consumer: &str, count: usize) -> Result<Vec<Spilled>> {
         let (key, within) = (self.spill_key(), self.config().command_timeout);
         let mut group = cmd("XGROUP");
@@ -93,6 +92,10 @@ impl Cache {
             Err(CacheError::Redis(error)) if error.code() == Some("BUSYGROUP") => {}
             Err(error) => return Err(error),
         }
+        let own = self.spill_read(consumer, count, "0").await?;
+        if !own.is_empty() {
+            return Ok(own);
+        }
         let mut left_over = cmd("XAUTOCLAIM");
         left_over.arg(&key).arg(GROUP).arg(consumer).arg(millis(self.config().spill_idle)).arg("0-0");
         left_over.arg("COUNT").arg(count);
@@ -101,9 +104,14 @@ impl Cache {
         if !claimed.is_empty() {
             return Ok(claimed);
         }
-        let mut new = cmd("XREADGROUP");
-        new.arg("GROUP").arg(GROUP).arg(consumer).arg("COUNT").arg(count).arg("STREAMS").arg(&key).arg(">");
-        let reply: Value = self.run(within, &new).await?;
+        self.spill_read(consumer, count, ">").await
+    }
+
+    async fn spill_read(&self, consumer: &str, count: usize, from: &str) -> Result<Vec<Spilled>> {
+        let mut read = cmd("XREADGROUP");
+        read.arg("GROUP").arg(GROUP).arg(consumer).arg("COUNT").arg(count);
+        read.arg("STREAMS").arg(self.spill_key()).arg(from);
+        let reply: Value = self.run(self.config().command_timeout, &read).await?;
         // One stream: [[key, [entry, …]]], or nil.
         let stream = match &reply {
             Value::Array(streams) => streams.first(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::command::{Command, CommandState};
+use domain::request::AccessRequest;
 use domain::time::Ids;
 use domain::{CommandId, EdgeId, Mac, OrgId, SessionId, SiteId};
 use mac_address::MacAddress;
@@ -23,6 +24,14 @@ pub enum AckResult {
     Timeout,
 }
 
+/// A command, handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub command: Command,
+    /// The request that the session was decided on: it tells the NAS which session is meant.
+    pub request: Option<AccessRequest>,
+}
+
 struct Row {
     id: Uuid,
     edge_id: Uuid,
@@ -41,10 +50,11 @@ struct Row {
     deliveries: i32,
     finished_at: Option<OffsetDateTime>,
     result: Option<String>,
+    request: Option<Value>,
 }
 
 impl Row {
-    fn read(self) -> Result<(Command, Option<SiteId>, i32)> {
+    fn read(self) -> Result<(Delivery, Option<SiteId>, i32)> {
         let command = Command {
             id: CommandId(self.id),
             edge: EdgeId(self.edge_id),
@@ -64,7 +74,9 @@ impl Row {
             finished_at: self.finished_at,
             result: self.result,
         };
-        Ok((command, self.site_id.map(SiteId), self.deliveries))
+        // A request that does not read must not keep the command from its edge.
+        let request = self.request.and_then(|request| serde_json::from_value(request).ok());
+        Ok((Delivery { command, request }, self.site_id.map(SiteId), self.deliveries))
     }
 }
 
@@ -77,7 +89,7 @@ pub async fn fetch(
     edge: EdgeId,
     limit: i64,
     redeliver_after: Duration,
-) -> Result<Vec<Command>> {
+) -> Result<Vec<Delivery>> {
     let org = tx.org();
     let rows = sqlx::query_as!(
         Row,
@@ -92,7 +104,8 @@ pub async fn fetch(
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result"#,
+                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
         org.uuid(),
         edge.uuid(),
         now,
@@ -104,14 +117,14 @@ pub async fn fetch(
     let mut commands = Vec::with_capacity(rows.len());
     let mut history = Vec::new();
     for row in rows {
-        let (command, site, deliveries) = row.read()?;
+        let (delivery, site, deliveries) = row.read()?;
         if deliveries == 1 {
-            history.push(command.event(org, site, ids.make(now), now));
+            history.push(delivery.command.event(org, site, ids.make(now), now));
         }
-        commands.push(command);
+        commands.push(delivery);
     }
     events::append_all(tx, &history).await?;
-    commands.sort_by_key(|command| command.id);
+    commands.sort_by_key(|delivery| delivery.command.id);
     Ok(commands)
 }
 
@@ -141,7 +154,8 @@ pub async fn ack(
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result"#,
+                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
         org.uuid(),
         id.uuid(),
         edge.uuid(),
@@ -152,7 +166,7 @@ pub async fn ack(
     .fetch_optional(tx.conn())
     .await?;
     if let Some(row) = row {
-        let (command, site, _) = row.read()?;
+        let (Delivery { command, .. }, site, _) = row.read()?;
         events::append(tx, &command.event(org, site, ids.make(now), now)).await?;
         return Ok(true);
     }
@@ -181,7 +195,8 @@ pub async fn expire_due(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, limit: i
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result"#,
+                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
         org.uuid(),
         now,
         limit,
@@ -190,7 +205,7 @@ pub async fn expire_due(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, limit: i
     .await?;
     let mut history = Vec::with_capacity(rows.len());
     for row in rows {
-        let (command, site, _) = row.read()?;
+        let (Delivery { command, .. }, site, _) = row.read()?;
         history.push(command.event(org, site, ids.make(now), now));
     }
     events::append_all(tx, &history).await?;
