@@ -107,6 +107,8 @@ pub struct World {
     throttle: Mutex<Throttle>,
     requests: Mutex<RequestLog>,
     dirty: AtomicBool,
+    /// Held while the state file is written, for two writers would share one temporary file.
+    saving: Mutex<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -161,6 +163,7 @@ impl World {
             throttle: Mutex::default(),
             requests: Mutex::default(),
             dirty: AtomicBool::new(fresh),
+            saving: Mutex::default(),
             clock,
             config,
         };
@@ -345,8 +348,12 @@ impl World {
 
     /// Adds generated devices; returns the number of the first.
     pub fn generate_devices(&self, tenant: &Tenant, count: u64) -> u64 {
-        let from = tenant.read().fleet.len();
-        tenant.write().fleet.generate(count);
+        let from = {
+            let mut state = tenant.write();
+            let from = state.fleet.len();
+            state.fleet.generate(count);
+            from
+        };
         self.watch_fleet(tenant, from);
         self.touch();
         from
@@ -440,7 +447,10 @@ impl World {
     /// Writes everything into the state file, if there is one.
     pub fn save(&self) -> std::io::Result<()> {
         match &self.config.state {
-            Some(path) => persistence::save(path, self),
+            Some(path) => {
+                let _alone = lock(&self.saving);
+                persistence::save(path, self)
+            }
             None => Ok(()),
         }
     }
