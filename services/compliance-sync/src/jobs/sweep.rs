@@ -97,7 +97,7 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
         runs::start(&mut tx, link.id, sweep.cursor.run, now).await?;
         sweep.save(&mut tx, now).await?;
     }
-    tx.commit().await.map_err(StoreError::from)?;
+    tx.commit().await?;
     tracing::debug!(goes_on, pages = sweep.cursor.counts().pages, "sweeping");
 
     if sweep.cursor.phase == Phase::Pages {
