@@ -37,6 +37,7 @@ pub struct ClientRow {
     pub auth_type: Option<String>,
     pub edge: EdgeId,
     pub edge_name: Option<String>,
+    pub site: SiteId,
     pub site_name: Option<String>,
     pub decision: Option<Uuid>,
     pub decided_at: Option<OffsetDateTime>,
@@ -80,6 +81,7 @@ struct Row {
     auth_type: Option<String>,
     edge_id: Uuid,
     edge_name: Option<String>,
+    site_id: Uuid,
     site_name: Option<String>,
     decision_id: Option<Uuid>,
     decided_at: Option<OffsetDateTime>,
@@ -113,6 +115,7 @@ impl TryFrom<Row> for ClientRow {
             auth_type: r.auth_type,
             edge: EdgeId(r.edge_id),
             edge_name: r.edge_name,
+            site: SiteId(r.site_id),
             site_name: r.site_name,
             decision: r.decision_id,
             decided_at: r.decided_at,
@@ -137,7 +140,7 @@ impl TryFrom<Row> for ClientRow {
 fn select(org: Uuid) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new(
         "SELECT s.id, s.session_key, s.mac, s.user_name, s.ssid, s.auth_type, s.edge_id, g.name AS edge_name,
-                t.name AS site_name, s.decision_id, s.decided_at, s.outcome, s.rule_name, s.verdict,
+                s.site_id, t.name AS site_name, s.decision_id, s.decided_at, s.outcome, s.rule_name, s.verdict,
                 s.match_strength, s.link_id, s.device_id, s.device_name, s.started_at, s.accounted_at, s.ended_at,
                 s.framed_ip, s.bytes_in, s.bytes_out, s.terminate_cause
          FROM session s
@@ -183,7 +186,12 @@ fn narrow(sql: &mut QueryBuilder<Postgres>, filter: &ClientFilter) {
 
 /// Clients by their latest session, those that began last first, behind `before` where it is given. A session
 /// without a MAC address is a client of its own.
-pub async fn list(tx: &mut OrgTx, filter: &ClientFilter, before: Option<Cursor>, limit: i64) -> Result<Vec<ClientRow>> {
+pub async fn list(
+    tx: &mut OrgTx,
+    filter: &ClientFilter,
+    before: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<ClientRow>> {
     let mut sql = select(tx.org().uuid());
     sql.push(
         " AND NOT EXISTS (SELECT FROM session n WHERE n.org_id = s.org_id AND n.mac = s.mac

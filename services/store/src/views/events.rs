@@ -175,7 +175,12 @@ fn select(org: Uuid, filter: &EventFilter) -> QueryBuilder<Postgres> {
 }
 
 /// The newest events that fit, older than `before` where it is given.
-pub async fn list(tx: &mut OrgTx, filter: &EventFilter, before: Option<Cursor>, limit: i64) -> Result<Vec<EventRow>> {
+pub async fn list(
+    tx: &mut OrgTx,
+    filter: &EventFilter,
+    before: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<EventRow>> {
     let mut sql = select(tx.org().uuid(), filter);
     if let Some(Cursor { at, id }) = before {
         // The first condition alone prunes partitions.
@@ -201,7 +206,8 @@ pub async fn newer(tx: &mut OrgTx, filter: &EventFilter, after: Cursor, limit: i
 pub async fn one(tx: &mut OrgTx, id: EventId) -> Result<Option<(EventRow, serde_json::Value)>> {
     // The id's own time says which partition to look into.
     let made = uuid_time(id.uuid());
-    let filter = EventFilter { from: made, to: made.map(|at| at + Duration::milliseconds(1)), ..Default::default() };
+    let filter =
+        EventFilter { from: made, to: made.map(|at| at + Duration::milliseconds(1)), ..Default::default() };
     let mut sql = select(tx.org().uuid(), &filter);
     sql.push(" AND e.id = ").push_bind(id.uuid());
     let row = sql.build_query_as::<Row>().fetch_optional(tx.conn()).await?;

@@ -40,7 +40,12 @@ pub async fn fleet(tx: &mut OrgTx, settings: &OrgSettings, now: OffsetDateTime) 
     let groups = rows.into_iter().map(|row| {
         let age = if row.stale { i64::from(settings.stale_after_seconds) + 1 } else { 0 };
         let state = ComplianceState::from(row.compliance);
-        let mut device = DeviceFacts::bare(LinkId(Uuid::nil()), DeviceId(Uuid::nil()), state, now - Duration::seconds(age));
+        let mut device = DeviceFacts::bare(
+            LinkId(Uuid::nil()),
+            DeviceId(Uuid::nil()),
+            state,
+            now - Duration::seconds(age),
+        );
         device.grace_expires_at = row.grace_over.then_some(now);
         let found =
             Match { outcome: Outcome::Device(&device), key: None, mac_mismatch: false, wanted: Vec::new() };

@@ -1,6 +1,6 @@
-//! Sites, edges, and the credentials of an edge.
+//! Edges, with what goes on at them.
 
-use domain::{CredentialId, EdgeId, SiteId};
+use domain::{EdgeId, SiteId};
 use time::OffsetDateTime;
 
 use crate::{OrgTx, Result};
@@ -16,15 +16,6 @@ pub struct EdgeView {
     pub last_seen_at: Option<OffsetDateTime>,
     pub active_sessions: i64,
     pub credentials: i64,
-}
-
-/// A credential: never the token, which nobody has but its edge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CredentialView {
-    pub id: CredentialId,
-    pub prefix: String,
-    pub created_at: OffsetDateTime,
-    pub revoked_at: Option<OffsetDateTime>,
 }
 
 /// The edges, by site and name.
@@ -66,40 +57,4 @@ async fn select(tx: &mut OrgTx, edge: Option<EdgeId>) -> Result<Vec<EdgeView>> {
         credentials: r.credentials,
     });
     Ok(view.collect())
-}
-
-/// The credentials of an edge, newest first.
-pub async fn credentials(tx: &mut OrgTx, edge: EdgeId) -> Result<Vec<CredentialView>> {
-    let org = tx.org().uuid();
-    let rows = sqlx::query!(
-        "SELECT id, prefix, created_at, revoked_at FROM edge_credential
-         WHERE org_id = $1 AND edge_id = $2 ORDER BY created_at DESC LIMIT 50",
-        org,
-        edge.uuid(),
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    let view = rows.into_iter().map(|r| CredentialView {
-        id: CredentialId(r.id),
-        prefix: r.prefix,
-        created_at: r.created_at,
-        revoked_at: r.revoked_at,
-    });
-    Ok(view.collect())
-}
-
-/// A site's id and name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SiteName {
-    pub id: SiteId,
-    pub name: String,
-}
-
-/// The sites, by name.
-pub async fn sites(tx: &mut OrgTx) -> Result<Vec<SiteName>> {
-    let org = tx.org().uuid();
-    let rows = sqlx::query!("SELECT id, name FROM site WHERE org_id = $1 ORDER BY lower(name)", org)
-        .fetch_all(tx.conn())
-        .await?;
-    Ok(rows.into_iter().map(|r| SiteName { id: SiteId(r.id), name: r.name }).collect())
 }
