@@ -323,7 +323,10 @@ async fn the_whole_flow() {
         code: Some("the-code".to_owned()),
         ..SignInCallback::default()
     };
-    let identity = microsoft.complete_sign_in(&callback, &pending).await.unwrap();
+    // On another task, as a web server has it: the future must be Send.
+    let (client, answer, kept) = (microsoft.clone(), callback.clone(), pending.clone());
+    let identity =
+        tokio::spawn(async move { client.complete_sign_in(&answer, &kept).await }).await.unwrap().unwrap();
     assert_eq!(identity.tid, TID);
 
     let redeemed: Vec<Seen> = entra.stub.seen_at(TOKEN);

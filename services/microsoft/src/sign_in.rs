@@ -4,12 +4,13 @@
 //! browser's `SameSite=Lax` session cookie.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 
 use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow, CoreClient};
 use openidconnect::{
-    AuthUrl, AuthorizationCode, ClientId, CsrfToken, HttpRequest, HttpResponse, IssuerUrl, JsonWebKeySet,
-    Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse,
-    TokenUrl,
+    AsyncHttpClient, AuthUrl, AuthorizationCode, ClientId, CsrfToken, HttpRequest, HttpResponse, IssuerUrl,
+    JsonWebKeySet, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope,
+    TokenResponse, TokenUrl,
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,6 @@ use url::Url;
 use crate::Microsoft;
 use crate::aadsts::{TokenError, TokenErrorKind, aadsts_code, cut, first_line};
 use crate::consent::same;
-use crate::http::Http;
 use crate::id_token::{self, IdTokenError, VerifiedIdentity};
 use crate::signing_keys::Authority;
 
@@ -153,17 +153,16 @@ impl Microsoft {
         for (name, value) in &authentication {
             request = request.add_extra_param(*name, value.expose_secret());
         }
-        let http = &self.0.http;
-        let response =
-            request.request_async(&|request| bridge(http, request)).await.map_err(|error| match error {
-                RequestTokenError::Request(BridgeError(error)) => error,
-                // The library's other errors may quote the answer, which holds tokens.
-                RequestTokenError::ServerResponse(_)
-                | RequestTokenError::Parse(..)
-                | RequestTokenError::Other(_) => {
-                    TokenError::new(TokenErrorKind::Protocol, "the token answer does not read")
-                }
-            })?;
+        let bridge = Bridge(self.clone());
+        let response = request.request_async(&bridge).await.map_err(|error| match error {
+            RequestTokenError::Request(BridgeError(error)) => error,
+            // The library's other errors may quote the answer, which holds tokens.
+            RequestTokenError::ServerResponse(_)
+            | RequestTokenError::Parse(..)
+            | RequestTokenError::Other(_) => {
+                TokenError::new(TokenErrorKind::Protocol, "the token answer does not read")
+            }
+        })?;
         let token = response.id_token().ok_or(IdTokenError::Malformed)?;
         Ok(token.to_string())
     }
@@ -193,18 +192,30 @@ type OidcClient = CoreClient<
 #[error(transparent)]
 struct BridgeError(#[from] TokenError);
 
-/// openidconnect's idea of an HTTP client, on ours.
-async fn bridge(http: &Http, request: HttpRequest) -> Result<HttpResponse, BridgeError> {
-    let request = reqwest::Request::try_from(request)
-        .map_err(|error| TokenError::new(TokenErrorKind::Protocol, error.without_url().to_string()))?;
-    let answer = http.send("code redemption", request).await.map_err(TokenError::from)?;
-    if !answer.status.is_success() {
-        return Err(TokenError::classify(answer.status.as_u16(), answer.retry_after, &answer.body).into());
+/// openidconnect's idea of an HTTP client, on ours. Boxed: a closure's future is not `Send` for every lifetime.
+struct Bridge(Microsoft);
+
+impl<'c> AsyncHttpClient<'c> for Bridge {
+    type Error = BridgeError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, BridgeError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.exchange(request))
     }
-    let mut response = HttpResponse::new(answer.body);
-    *response.status_mut() = http::StatusCode::OK;
-    *response.headers_mut() = answer.headers;
-    Ok(response)
+}
+
+impl Bridge {
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BridgeError> {
+        let request = reqwest::Request::try_from(request)
+            .map_err(|error| TokenError::new(TokenErrorKind::Protocol, error.without_url().to_string()))?;
+        let answer = self.0.0.http.send("code redemption", request).await.map_err(TokenError::from)?;
+        if !answer.status.is_success() {
+            return Err(TokenError::classify(answer.status.as_u16(), answer.retry_after, &answer.body).into());
+        }
+        let mut response = HttpResponse::new(answer.body);
+        *response.headers_mut() = answer.headers;
+        Ok(response)
+    }
 }
 
 /// An error on the callback. Anybody can write one, but only to a sign-in whose state they know.
