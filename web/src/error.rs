@@ -1,6 +1,6 @@
 //! What a page answers when it cannot do what was asked: in words, with a request id, and nothing of the inside.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use store::StoreError;
 
@@ -141,6 +141,3 @@ impl IntoResponse for PageError {
         response
     }
 }
-
-/// The header that carries a request's id.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,17 +1,20 @@
 //! What stands before every page: no request of another site changes anything, no page takes anything from
 //! elsewhere, and whatever goes wrong is told as a page.
 
+use std::any::Any;
+
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum_extra::extract::CookieJar;
+use httpkit::RequestContext;
 use tower_http::csrf::{ConfigError, CsrfLayer, ProtectionError};
 use url::Url;
 
 use crate::app::{App, WebConfig};
-use crate::error::{ErrorWords, REQUEST_ID};
+use crate::error::ErrorWords;
 use crate::shell::{Shell, Theme, page_as};
 
 /// Refuses what browsers mark as coming from another site (Sec-Fetch-Site, Origin). Together with cookies that are
@@ -27,6 +30,14 @@ fn refused() -> axum::response::Response {
     let mut response = StatusCode::FORBIDDEN.into_response();
     response.extensions_mut().insert(ErrorWords::of(StatusCode::FORBIDDEN));
     response
+}
+
+/// A handler panicked: the log has the whole story, the visitor a page.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> axum::response::Response {
+    let what = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = what.unwrap_or("(not a text)"), "a handler panicked");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
 /// The layer above lets a request pass that bears neither header, for the sake of scripts. Browsers send at least
@@ -106,18 +117,17 @@ pub(crate) async fn error_pages(
     next: Next,
 ) -> axum::response::Response {
     let theme = Theme::of(&CookieJar::from_headers(request.headers()));
-    let asked = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let context = request.extensions().get::<RequestContext>().cloned();
     let response = next.run(request).await;
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || is_page(&response) {
         return response;
     }
     let words = response.extensions().get::<ErrorWords>().cloned().unwrap_or_else(|| ErrorWords::of(status));
-    let told = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let template = ErrorPage {
         shell: Shell::bare(theme, app.now()),
         words: &words,
-        request_id: told.as_deref().or(asked.as_deref()),
+        request_id: context.as_ref().map(RequestContext::id),
     };
     match page_as(status, &template) {
         Ok(mut page) => {

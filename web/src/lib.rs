@@ -32,14 +32,13 @@ mod ui;
 mod visit;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use httpkit::FrontLayer;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time::Duration as CookieDuration;
 use tower_sessions::{Expiry, SessionManagerLayer};
@@ -57,9 +56,6 @@ pub const LINK_CALLBACK: &str = identity_providers::callback::PATH;
 /// The largest form that is read.
 const BODY_BYTES_MAX: usize = 512 * 1024;
 
-/// Consent may take a while to reach Graph, and linking waits for it; no other page comes near.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-
 /// The dashboard could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -67,7 +63,8 @@ pub enum SetupError {
     PublicUrl(#[from] tower_http::csrf::ConfigError),
 }
 
-/// The dashboard's routes.
+/// The dashboard's routes. Request ids, log lines and the time limit come with `httpkit::FrontLayer`, which goes
+/// around them; consent may take half a minute to reach Graph, and its callback waits for it.
 ///
 /// # Errors
 /// Where `public_url` is not an http or https URL.
@@ -84,7 +81,6 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
         .with_secure(secure)
         .with_path("/")
         .with_expiry(Expiry::OnInactivity(max_age));
-    let front = FrontLayer::new(deps.clock.clone(), deps.ids.clone(), ANSWER_WITHIN);
     let app = App(Arc::new(Inner { deps, config }));
 
     let organization = Router::new()
@@ -109,7 +105,7 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(guard::origin_is_told))
         .layer(csrf)
-        .layer(front)
+        .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(from_fn_with_state(app.clone(), guard::error_pages))
         .layer(from_fn_with_state(headers, guard::SecurityHeaders::add))
         .with_state(app))
