@@ -98,34 +98,36 @@ pub async fn by_keys(
     }
     let wanted = Wanted::of(keys);
     let org = tx.org().uuid();
+    // One index probe per key, whole rows from there. Joining them back to the table by primary key looks harmless,
+    // and takes seconds while statistics are missing: several indexes begin with org_id and link_id, and the planner
+    // cannot tell which of them is the precise one.
     let rows = sqlx::query!(
         r#"WITH hit AS (
-               SELECT w.n, d.link_id, d.id FROM unnest($2::int[], $3::uuid[]) AS w(n, v)
-               CROSS JOIN LATERAL (SELECT link_id, id FROM device WHERE org_id = $1 AND id = w.v
+               SELECT w.n, d.* FROM unnest($2::int[], $3::uuid[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT * FROM device WHERE org_id = $1 AND id = w.v
                                    ORDER BY link_id, id LIMIT $12) d
                UNION ALL
-               SELECT w.n, d.link_id, d.id FROM unnest($4::int[], $5::uuid[]) AS w(n, v)
-               CROSS JOIN LATERAL (SELECT link_id, id FROM device WHERE org_id = $1 AND entra_id = w.v
+               SELECT w.n, d.* FROM unnest($4::int[], $5::uuid[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT * FROM device WHERE org_id = $1 AND entra_id = w.v
                                    ORDER BY link_id, id LIMIT $12) d
                UNION ALL
-               SELECT w.n, d.link_id, d.id FROM unnest($6::int[], $7::text[]) AS w(n, v)
-               CROSS JOIN LATERAL (SELECT link_id, id FROM device WHERE org_id = $1 AND serial_key = w.v
+               SELECT w.n, d.* FROM unnest($6::int[], $7::text[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT * FROM device WHERE org_id = $1 AND serial_key = w.v
                                    ORDER BY link_id, id LIMIT $12) d
                UNION ALL
-               SELECT w.n, d.link_id, d.id FROM unnest($8::int[], $9::text[]) AS w(n, v)
-               CROSS JOIN LATERAL (SELECT link_id, id FROM device WHERE org_id = $1 AND name_key = w.v
+               SELECT w.n, d.* FROM unnest($8::int[], $9::text[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT * FROM device WHERE org_id = $1 AND name_key = w.v
                                    ORDER BY link_id, id LIMIT $12) d
                UNION ALL
-               SELECT w.n, d.link_id, d.id FROM unnest($10::int[], $11::macaddr[]) AS w(n, v)
-               CROSS JOIN LATERAL (SELECT link_id, id FROM device
-                                   WHERE org_id = $1 AND (wifi_mac = w.v OR ethernet_mac = w.v)
+               SELECT w.n, d.* FROM unnest($10::int[], $11::macaddr[]) AS w(n, v)
+               CROSS JOIN LATERAL (SELECT * FROM device WHERE org_id = $1 AND (wifi_mac = w.v OR ethernet_mac = w.v)
                                    ORDER BY link_id, id LIMIT $12) d
            )
-           SELECT hit.n AS "n!", d.link_id, d.id, d.name, d.serial, d.entra_id, d.wifi_mac, d.ethernet_mac,
-                  d.compliance, d.grace_expires_at, d.last_check_in, d.fetched_at, d.missing_since, d.enrolled_at,
-                  d.os, d.os_version, d.owner, d.encrypted, d.jailbroken, d.threat_state, d.category,
-                  d.manufacturer, d.model, d.user_principal_name, d.management_state
-           FROM hit JOIN device d ON d.org_id = $1 AND d.link_id = hit.link_id AND d.id = hit.id"#,
+           SELECT n AS "n!", link_id AS "link_id!", id AS "id!", name, serial, entra_id, wifi_mac, ethernet_mac,
+                  compliance AS "compliance!", grace_expires_at, last_check_in, fetched_at AS "fetched_at!",
+                  missing_since, enrolled_at, os, os_version, owner, encrypted, jailbroken, threat_state, category,
+                  manufacturer, model, user_principal_name, management_state
+           FROM hit"#,
         org,
         &wanted.intune.0,
         &wanted.intune.1,
