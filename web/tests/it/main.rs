@@ -1,0 +1,3 @@
+//! The dashboard's pages, through its router, on real PostgreSQL and Redis.
+
+mod world;
