@@ -112,7 +112,7 @@ async fn keep_house(shared: Arc<Shared>) {
             match events::ensure_partitions(&shared.store, shared.clock.now()).await {
                 Ok(()) => partitions_made = Some(tokio::time::Instant::now()),
                 Err(error) => {
-                    tracing::warn!(%error, "event partitions could not be made; they are tried again")
+                    tracing::warn!(%error, "event partitions could not be made; they are tried again");
                 }
             }
         }

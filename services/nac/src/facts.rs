@@ -160,7 +160,7 @@ impl Facts {
         for key in keys {
             match self.lookups.get(&(org, key.clone())).await {
                 Some(held) if held.is_fresh(&self.epochs) => {
-                    found.push((key.clone(), Arc::clone(&held.value)))
+                    found.push((key.clone(), Arc::clone(&held.value)));
                 }
                 held => missing.push((key.clone(), held.map(|held| Arc::clone(&held.value)))),
             }

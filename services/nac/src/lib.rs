@@ -27,8 +27,6 @@ mod record;
 mod recorder;
 mod spill;
 mod story;
-#[cfg(test)]
-mod tests;
 mod wakeups;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,6 @@
 //! The routes, and the OpenAPI 3.1 document that describes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,7 +18,7 @@ use httpkit::{FrontLayer, Problem, body_limit};
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Array, OpenApi as Document};
+use utoipa::openapi::{Array, ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -57,77 +58,83 @@ impl Modify for EdgeToken {
 }
 
 /// What is wrong with a body.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes answers; they are made as problems")]
-pub enum BodyProblems {
-    /// The body is not JSON.
-    #[response(status = 400, content_type = "application/problem+json")]
-    NotJson(#[to_schema] Problem),
-    /// The body is too long.
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] Problem),
-    /// The body is not declared as JSON.
-    #[response(status = 415, content_type = "application/problem+json")]
-    NotDeclared(#[to_schema] Problem),
-    /// Fields cannot be used: all of them are in `errors`.
-    #[response(status = 422, content_type = "application/problem+json")]
-    Fields(#[to_schema] Problem),
+pub struct BodyProblems;
+
+impl IntoResponses for BodyProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            ("400", "The body is not JSON."),
+            ("413", "The body is too long."),
+            ("415", "The body is not declared as JSON."),
+            ("422", "Fields cannot be used: all of them are in `errors`."),
+        ])
+    }
 }
 
 /// What is wrong with a query.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes answers; they are made as problems")]
-pub enum QueryProblems {
-    /// Parameters cannot be used: all of them are in `errors`.
-    #[response(status = 422, content_type = "application/problem+json")]
-    Fields(#[to_schema] Problem),
+pub struct QueryProblems;
+
+impl IntoResponses for QueryProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[("422", "Parameters cannot be used: all of them are in `errors`.")])
+    }
 }
 
 /// What can happen to every request.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes answers; they are made as problems")]
-pub enum CommonProblems {
-    /// The credential is missing, wrong or revoked.
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] Problem),
-    /// Too many requests wait, or the stores behind the service are away. Retry-After says when to ask again.
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] Problem),
+pub struct CommonProblems;
+
+impl IntoResponses for CommonProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            ("401", "The credential is missing, wrong or revoked."),
+            (
+                "503",
+                "Too many requests wait, or the stores behind the service are away. Retry-After says when to ask again.",
+            ),
+        ])
+    }
 }
 
-/// The service's routes.
+fn problems(problems: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
+    let response = |description: &str| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        ResponseBuilder::new()
+            .description(description)
+            .content("application/problem+json", content)
+            .build()
+            .into()
+    };
+    problems.iter().map(|(status, description)| ((*status).to_owned(), response(description))).collect()
+}
+
+/// The service's routes, each behind one front.
 pub fn router(shared: &Arc<Shared>) -> Router {
-    let (router, document) = routes_and_document(shared);
-    let document: Arc<str> = document.to_json().unwrap_or_default().into();
-    let front = FrontLayer::new(Arc::clone(&shared.clock), shared.ids.clone(), shared.config.request_timeout);
-    router
-        .with_state(Arc::clone(shared))
-        .merge(
-            Router::new().route(DOCUMENT_PATH, get(serve_document)).with_state(document).layer(front.clone()),
-        )
-        .method_not_allowed_fallback(httpkit::method_not_allowed)
-        .fallback_service(Router::new().fallback(httpkit::not_found).layer(front))
-}
-
-/// Each group of routes has a front of its own, because a long poll may take longer.
-fn routes_and_document(shared: &Arc<Shared>) -> (Router<Arc<Shared>>, Document) {
     let config = &shared.config;
     let front = |timeout| FrontLayer::new(Arc::clone(&shared.clock), shared.ids.clone(), timeout);
-    let quick = OpenApiRouter::new()
+    let (quick, mut document) = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(authorize::authorize))
         .routes(routes!(accounting::accounting))
         .routes(routes!(commands::acknowledge))
+        .split_for_parts();
+    // A long poll may take longer.
+    let (patient, patient_document) =
+        OpenApiRouter::new().routes(routes!(commands::commands)).split_for_parts();
+    document.merge(patient_document);
+    // Its path is in the document like any other.
+    document.merge(DocumentApi::openapi());
+    let document: Arc<str> = document.to_json().unwrap_or_default().into();
+    let quick = quick
+        .with_state(Arc::clone(shared))
+        .merge(Router::new().route(DOCUMENT_PATH, get(serve_document)).with_state(document))
+        .fallback(httpkit::not_found)
+        .method_not_allowed_fallback(httpkit::method_not_allowed)
         .layer(body_limit(config.body_bytes_max))
         .layer(front(config.request_timeout));
-    let patient = OpenApiRouter::new()
-        .routes(routes!(commands::commands))
+    let patient = patient
+        .with_state(Arc::clone(shared))
+        .method_not_allowed_fallback(httpkit::method_not_allowed)
         .layer(front(config.poll_wait_max + config.request_timeout));
-    OpenApiRouter::with_openapi(Api::openapi())
-        .merge(quick)
-        .merge(patient)
-        // Its path is in the document like any other; it is served above, where the document is known.
-        .merge(OpenApiRouter::with_openapi(DocumentApi::openapi()))
-        .split_for_parts()
+    quick.merge(patient)
 }
 
 #[derive(OpenApi)]
