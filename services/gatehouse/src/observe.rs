@@ -9,8 +9,10 @@ use axum::response::Response;
 use opentelemetry::metrics::{Histogram, UpDownCounter};
 use opentelemetry::propagation::Extractor;
 use opentelemetry::{KeyValue, global};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::telemetry;
 
 /// Instruments of one listener.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Observer {
     /// OpenTelemetry's HTTP semantic conventions.
     duration: Histogram<f64>,
     active: UpDownCounter<i64>,
+    /// Whether anybody gets the spans.
+    traced: bool,
 }
 
 impl Observer {
@@ -37,7 +41,7 @@ impl Observer {
             .i64_up_down_counter("http.server.active_requests")
             .with_description("Requests under way")
             .build();
-        Self { role, duration, active }
+        Self { role, duration, active, traced: telemetry::pushes() }
     }
 }
 
@@ -51,18 +55,7 @@ pub async fn observe(State(observer): State<Observer>, request: Request, next: N
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
-    let span = tracing::info_span!(
-        "http",
-        otel.kind = "server",
-        otel.name = format!("{method} {route}"),
-        http.request.method = method,
-        http.route = route,
-        http.response.status_code = tracing::field::Empty,
-    );
-    let parent =
-        global::get_text_map_propagator(|propagator| propagator.extract(&Headers(request.headers())));
-    // An Err says that no exporter is configured.
-    let _ = span.set_parent(parent);
+    let span = if observer.traced { span(request.headers(), &method, &route) } else { Span::none() };
 
     let active = Active::enter(observer.active.clone(), role.clone());
     let response = next.run(request).instrument(span.clone()).await;
@@ -79,6 +72,22 @@ pub async fn observe(State(observer): State<Observer>, request: Request, next: N
         ],
     );
     response
+}
+
+/// A span that continues the caller's trace.
+fn span(headers: &HeaderMap, method: &str, route: &str) -> Span {
+    let span = tracing::info_span!(
+        "http",
+        otel.kind = "server",
+        otel.name = format!("{method} {route}"),
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+    );
+    let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
+    // An Err says that the span is filtered out.
+    let _ = span.set_parent(parent);
+    span
 }
 
 /// Counts down also where the client went away and the future was dropped.

@@ -18,6 +18,12 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 /// Names where OTLP goes: the standard variable, read by the exporters themselves too.
 const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
+/// Whether traces and metrics are pushed.
+#[must_use]
+pub fn pushes() -> bool {
+    std::env::var_os(OTLP_ENDPOINT).is_some_and(|endpoint| !endpoint.is_empty())
+}
+
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -66,7 +72,7 @@ impl Telemetry {
         registry: &prometheus::Registry,
     ) -> anyhow::Result<Self> {
         let resource = Resource::builder().with_service_name(service.to_owned()).build();
-        let pushes = std::env::var_os(OTLP_ENDPOINT).is_some_and(|endpoint| !endpoint.is_empty());
+        let pushes = pushes();
 
         global::set_text_map_propagator(TraceContextPropagator::new());
         let traces = if pushes {

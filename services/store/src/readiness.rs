@@ -23,9 +23,10 @@ pub async fn check(store: &Store) -> Result<Vec<String>> {
         ));
     }
     // The table is made by the first migration run, so this one query cannot be checked while compiling.
-    let applied = sqlx::query_scalar::<_, Option<i64>>("SELECT max(version) FROM _sqlx_migrations WHERE success")
-        .fetch_one(tx.conn())
-        .await;
+    let applied =
+        sqlx::query_scalar::<_, Option<i64>>("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(tx.conn())
+            .await;
     let wanted = MIGRATIONS.iter().map(|migration| migration.version).max();
     match applied {
         Ok(applied) if applied >= wanted => {}

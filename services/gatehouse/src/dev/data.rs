@@ -1,6 +1,7 @@
 //! `.data/`: everything that `./dev up` keeps.
 
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -17,7 +18,9 @@ pub struct Data {
 impl Data {
     /// Takes the folder. `None`: another process holds it.
     pub fn open(dir: &Path) -> anyhow::Result<Option<Self>> {
-        fs::create_dir_all(dir.join("log")).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::create_dir_all(dir.join("log"))
+            .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
+            .with_context(|| format!("cannot make {}", dir.display()))?;
         let dir = dir.canonicalize()?;
         fs::create_dir_all(dir.join("ports"))?;
         fs::create_dir_all(dir.join("secrets"))?;

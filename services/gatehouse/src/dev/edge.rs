@@ -31,6 +31,8 @@ pub struct Decision {
     pub session_timeout: Option<u32>,
     pub recorded: bool,
     pub compliance: Value,
+    #[serde(rename = "match")]
+    pub found: Value,
 }
 
 /// What an edge is asked to do.
@@ -39,7 +41,14 @@ pub struct Command {
     pub id: String,
     /// `reauth`, `disconnect` or `port_bounce`.
     pub kind: String,
-    pub session_id: String,
+    pub session: Session,
+}
+
+/// The session that a command moves.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Session {
+    /// The edge's own name of it.
+    pub session_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +76,7 @@ impl Edge {
     /// `GET /v1/nac/commands`: waits until there is one, or the time is over.
     pub async fn commands(&self, wait: Duration) -> anyhow::Result<Vec<Command>> {
         let url = self.base.join("/v1/nac/commands")?;
-        let query = [("wait_seconds", wait.as_secs())];
+        let query = [("wait", wait.as_secs())];
         let answer = self.http.get(url).query(&query).bearer_auth(&self.token).send().await?;
         Ok(told(answer).await?.json::<Commands>().await?.commands)
     }

@@ -262,16 +262,17 @@ async fn obey(edge: &Edge, clients: &RefCell<Vec<Client>>) {
 
 async fn carry_out(edge: &Edge, clients: &RefCell<Vec<Client>>, command: &Command) -> anyhow::Result<()> {
     edge.acknowledge(&command.id).await?;
+    let Some(session) = &command.session.session_id else { return Ok(()) };
     let message = {
         let mut clients = clients.borrow_mut();
-        let of = |client: &&mut Client| matches!(&client.session, Some((id, _)) if *id == command.session_id);
+        let of = |client: &&mut Client| matches!(&client.session, Some((id, _)) if id == session);
         let Some(client) = clients.iter_mut().find(of) else { return Ok(()) };
         if command.kind == "reauth" {
-            Err(client.request(&command.session_id))
+            Err(client.request(session))
         } else {
             let age = client.session.take().map_or(0, |(_, age)| age);
             client.stays += 1;
-            Ok(client.accounting(&command.session_id, "stop", age))
+            Ok(client.accounting(session, "stop", age))
         }
     };
     match message {
