@@ -2,7 +2,7 @@
 
 use domain::{DeviceId, LinkId};
 use futures::{StreamExt, stream};
-use microsoft::GraphDevice;
+use microsoft::{GraphDevice, GraphError};
 use store::devices::{self, DeviceWrite};
 use store::jobs;
 use store::runs::Counts;
@@ -34,6 +34,10 @@ pub(crate) async fn missing(sweep: &mut Sweep<'_>, link: LinkId) -> Result<(), S
             match answer {
                 Ok(None) => gone.push(id),
                 Ok(Some(device)) => found.push(Fetched::new(device.into_facts(link, asked_at))),
+                // One odd record must not keep the others from being asked about, now and in every sweep to come.
+                Err(Stop::Graph(error @ (GraphError::BadRequest { .. } | GraphError::Protocol { .. }))) => {
+                    tracing::warn!(device = %id, %error, "a missing device cannot be asked about");
+                }
                 Err(stop) => refused = Some(stop),
             }
         }

@@ -67,9 +67,11 @@ pub(crate) async fn run(ctx: &Context, job: ClaimedJob, shutdown: &CancellationT
         }
         Err(stop) => give_back(ctx, &job, stop).await,
     };
-    if let Err(error) = result {
+    match result {
+        Ok(()) => {}
+        Err(LeaseError::Fenced) => tracing::info!("the job is another worker's by now, or the link is gone"),
         // The lease runs out by itself, and the next holder goes on from the cursor.
-        tracing::warn!(%error, "the job could not be given back");
+        Err(error) => tracing::warn!(%error, "the job could not be given back"),
     }
 }
 
@@ -120,7 +122,12 @@ impl Sweep<'_> {
         self.pay().await?;
         let left = Duration::try_from(self.lease_until - self.ctx.clock.now()).unwrap_or_default();
         let left = left.saturating_sub(LEASE_MARGIN);
-        match tokio::time::timeout(left, request).await {
+        // Giving up a request leaves nothing behind: no transaction is open.
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(left, request) => answer,
+            () = self.shutdown.cancelled() => return Err(Stop::Shutdown),
+        };
+        match answer {
             Ok(Err(error @ GraphError::Forbidden { .. })) => {
                 // A token that was minted before consent propagated lacks its roles until it expires.
                 self.graph.forget_token().await;

@@ -71,10 +71,10 @@ impl Graph {
 
     /// Sets a device, as Graph's LIST has it.
     pub fn put(&self, tid: Uuid, n: u32, state: &str) -> Uuid {
-        self.put_with(tid, n, state, json!({}))
+        self.put_with(tid, n, state, &json!({}))
     }
 
-    pub fn put_with(&self, tid: Uuid, n: u32, state: &str, more: Value) -> Uuid {
+    pub fn put_with(&self, tid: Uuid, n: u32, state: &str, more: &Value) -> Uuid {
         let id = device_id(tid, n);
         let mut device = json!({
             "id": id,

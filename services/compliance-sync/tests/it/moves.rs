@@ -173,7 +173,7 @@ async fn grace_that_ends_moves_without_a_word_from_intune() {
     let tenant = world.tenant(1).await;
     let ends = (world.now() + time::Duration::minutes(10)).format(&Rfc3339).unwrap();
     let grace = json!({"complianceGracePeriodExpirationDateTime": ends});
-    world.graph.put_with(tenant.tid, 1, "inGracePeriod", grace);
+    world.graph.put_with(tenant.tid, 1, "inGracePeriod", &grace);
     sync(&world).await;
     let session = world.authenticate(tenant, 1, "corp").await;
     sync_later(&world).await;

@@ -93,7 +93,7 @@ async fn an_unchanged_fleet_is_confirmed_without_a_write_to_any_device() {
 async fn names_are_found_in_any_script_and_case() {
     let world = World::new().await;
     let tenant = world.tenant(1).await;
-    world.graph.put_with(tenant.tid, 1, "compliant", json!({"deviceName": "MÜLLER-ÖPC"}));
+    world.graph.put_with(tenant.tid, 1, "compliant", &json!({"deviceName": "MÜLLER-ÖPC"}));
     swept(&world, tenant).await;
     let mut tx = world.store.org(tenant.org).await.unwrap();
     let key = LookupKey::Name("müller-öpc".to_owned());
@@ -133,7 +133,7 @@ async fn a_device_that_is_not_listed_is_gone_only_when_microsoft_says_so() {
     assert_eq!(ended, [(gone, None)]);
     // What only a single GET tells is kept by later sweeps.
     world.graph.tenant(tenant.tid, |tenant| tenant.unlisted.clear());
-    world.graph.put_with(tenant.tid, 1, "compliant", json!({"model": "Book 4"}));
+    world.graph.put_with(tenant.tid, 1, "compliant", &json!({"model": "Book 4"}));
     next_sweep(&world, tenant).await;
     let wired: String = sqlx::query_scalar("SELECT ethernet_mac::text FROM device WHERE id = $1")
         .bind(here)
@@ -195,4 +195,34 @@ async fn sync_now_during_a_sweep_is_followed_by_another() {
     swept(&world, tenant).await;
     assert_eq!(world.process().sweep_due().await.unwrap(), 0);
     assert_eq!(world.job(tenant).await.requested_at, None);
+}
+
+#[tokio::test]
+async fn keys_find_their_bearers_within_the_organization_and_the_limit() {
+    let world = World::new().await;
+    let (tenant, other) = (world.tenant(1).await, world.tenant(2).await);
+    for n in 0..12 {
+        world.graph.put_with(tenant.tid, n, "compliant", &json!({"deviceName": "iPhone"}));
+        world.graph.put(other.tid, n, "noncompliant");
+    }
+    assert_eq!(world.process().sweep_due().await.unwrap(), 2);
+    let id = device_id(tenant.tid, 3);
+    let keys = [
+        LookupKey::Name("iphone".to_owned()),
+        LookupKey::Mac(mac(3)),
+        LookupKey::Serial("sn000003".to_owned()),
+        LookupKey::IntuneId(id),
+        LookupKey::EntraId(Uuid::from_u128(id.as_u128() ^ 0xffff)),
+        LookupKey::IntuneId(device_id(other.tid, 3)),
+        LookupKey::Mac(mac(3)),
+    ];
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    let found = store::devices::by_keys(&mut tx, &keys, 8).await.unwrap();
+    assert_eq!(found[&keys[0]].len(), 8);
+    for key in &keys[1..5] {
+        let ids: Vec<Uuid> = found[key].iter().map(|device| device.id.uuid()).collect();
+        assert_eq!(ids, [id], "{key}");
+    }
+    assert_eq!(found[&keys[5]], [], "another organization's device is nobody here");
+    assert_eq!(found.len(), 6);
 }

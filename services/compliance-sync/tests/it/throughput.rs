@@ -21,7 +21,7 @@ async fn throughput() {
         if what == "all changed" {
             for n in 0..FLEET {
                 let check_in = json!({"lastSyncDateTime": "2026-11-21T08:00:00Z"});
-                world.graph.put_with(tenant.tid, n, "compliant", check_in);
+                world.graph.put_with(tenant.tid, n, "compliant", &check_in);
             }
         }
         let began = Instant::now();

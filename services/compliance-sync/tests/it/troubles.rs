@@ -146,7 +146,7 @@ async fn who_lost_the_lease_writes_nothing() {
 
     // What the first worker now hears must change nothing.
     for n in 0..35 {
-        world.graph.put_with(tenant.tid, n, "noncompliant", json!({"model": "changed"}));
+        world.graph.put_with(tenant.tid, n, "noncompliant", &json!({"model": "changed"}));
     }
     gate.open.notify_one();
     stale.await.unwrap().unwrap();
@@ -235,4 +235,24 @@ async fn a_link_that_is_removed_in_the_middle_of_its_sweep_leaves_nothing() {
     sweeping.await.unwrap().unwrap();
     assert_eq!(world.count("SELECT count(*) FROM device").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM sync_job").await, 0);
+}
+
+#[tokio::test]
+async fn a_process_that_stops_hands_its_sweep_over_at_once() {
+    let (world, tenant) = small_pages().await;
+    let gate = Arc::new(Gate::default());
+    world.graph.tenant(tenant.tid, |graph| graph.gate = Some((20, gate.clone())));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let deps = world.deps_with(world.cache.clone());
+    let running = tokio::spawn(compliance_sync::run(deps, world.config.clone(), stop.clone()));
+    gate.reached.notified().await;
+    stop.cancel();
+    let stopped = tokio::time::timeout(std::time::Duration::from_secs(5), running).await;
+    stopped.expect("it does not wait for Microsoft").unwrap().unwrap();
+    let job = world.job(tenant).await;
+    assert_eq!((job.lease_until, job.fails), (None, 0));
+    world.graph.tenant(tenant.tid, |graph| graph.gate = None);
+    world.graph.asked(tenant.tid);
+    assert_eq!(sweep(&world).await, 1, "no lease to wait for");
+    assert_eq!(world.graph.asked(tenant.tid), ["page 20", "page 30"]);
 }
