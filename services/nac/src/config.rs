@@ -27,6 +27,8 @@ pub struct NacConfig {
     pub store_read_timeout: Duration,
     /// Reads of decisions that are at PostgreSQL at once.
     pub store_reads_max: usize,
+    /// Reads of credentials that are at PostgreSQL at once.
+    pub credential_reads_max: usize,
     /// PostgreSQL may take this long for a group commit; then the records are spilled.
     pub store_write_timeout: Duration,
     /// How often PostgreSQL is tried while it is away, and spilled records are looked for.
@@ -73,6 +75,7 @@ impl Default for NacConfig {
             candidates_max: 16,
             store_read_timeout: Duration::from_secs(1),
             store_reads_max: 64,
+            credential_reads_max: 4,
             store_write_timeout: Duration::from_secs(2),
             drain_interval: Duration::from_secs(1),
             drain_records_max: 500,

@@ -10,6 +10,7 @@ use cache::{Cache, CachedCredential};
 use domain::{CredentialId, OrgId};
 use moka::future::Cache as Memory;
 use store::{Store, edges};
+use tokio::sync::Semaphore;
 
 use crate::NacConfig;
 use crate::gate::{Gate, GateError};
@@ -17,6 +18,9 @@ use crate::held::{Epochs, Held};
 
 /// An answer that no store gave is asked for again after this.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// A read waits this long for its turn; then what was known before has to do.
+const READ_WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// What is known of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct Credentials {
     ttl: Duration,
     confirm_after: Duration,
     read_timeout: Duration,
+    /// Whoever tries tokens at random must not take the database from those who have one.
+    reads: Semaphore,
 }
 
 impl Credentials {
@@ -53,6 +59,7 @@ impl Credentials {
             ttl: config.memory_ttl,
             confirm_after: config.credential_confirm_after,
             read_timeout: config.store_read_timeout,
+            reads: Semaphore::new(config.credential_reads_max),
         }
     }
 
@@ -84,7 +91,11 @@ impl Credentials {
             let mut tx = self.store.org(org).await?;
             edges::credential(&mut tx, id).await
         };
-        match self.gate.ask(self.read_timeout, read).await {
+        let asked = match tokio::time::timeout(READ_WAIT_MAX, self.reads.acquire()).await {
+            Ok(Ok(_permit)) => self.gate.ask(self.read_timeout, read).await,
+            Ok(Err(_)) | Err(_) => Err(GateError::Away),
+        };
+        match asked {
             Ok(Some(row)) => {
                 let credential = CachedCredential {
                     org,

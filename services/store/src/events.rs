@@ -6,6 +6,7 @@ use domain::session::Accounting;
 use domain::time::uuid_time;
 use domain::{EdgeId, EventId, Mac, SessionId, SiteId};
 use mac_address::MacAddress;
+use sqlx::types::Json;
 use time::{Date, Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ pub async fn record_batch(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<
     let org = tx.org().uuid();
     let mut c = DecisionColumns::default();
     for record in records {
-        c.push(record)?;
+        c.push(record);
     }
     sqlx::query!(
         "INSERT INTO event (org_id, at, id, kind, mac, session_id, edge_id, site_id, summary, auth_type, ssid,
@@ -54,7 +55,7 @@ pub async fn record_batch(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<
         &c.verdict as &[&str],
         &c.match_strength as &[Option<&str>],
         &c.device as &[Option<Uuid>],
-        &c.detail,
+        &c.detail as &[Json<&DecisionRecord>],
     )
     .execute(tx.conn())
     .await?;
@@ -84,11 +85,11 @@ struct DecisionColumns<'a> {
     verdict: Vec<&'static str>,
     match_strength: Vec<Option<&'static str>>,
     device: Vec<Option<Uuid>>,
-    detail: Vec<serde_json::Value>,
+    detail: Vec<Json<&'a DecisionRecord>>,
 }
 
 impl<'a> DecisionColumns<'a> {
-    fn push(&mut self, record: &'a DecisionRecord) -> Result<()> {
+    fn push(&mut self, record: &'a DecisionRecord) {
         let (request, answer, decision) = (&record.request, &record.answer, &record.answer.decision);
         self.at.push(answer.at);
         self.id.push(answer.id.uuid());
@@ -111,8 +112,7 @@ impl<'a> DecisionColumns<'a> {
         self.verdict.push(answer.compliance.verdict.as_str());
         self.match_strength.push(answer.found.strength.map(|strength| strength.as_str()));
         self.device.push(answer.found.device.map(Into::into));
-        self.detail.push(serde_json::to_value(record).map_err(|e| StoreError::corrupt("event.detail", e))?);
-        Ok(())
+        self.detail.push(Json(record));
     }
 }
 

@@ -11,11 +11,12 @@ use domain::{EdgeId, Mac, SessionId, SiteId};
 use ipnetwork::IpNetwork;
 use mac_address::MacAddress;
 use serde_json::Value;
+use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::events::mac_column;
-use crate::{OrgTx, Result, StoreError};
+use crate::{OrgTx, Result};
 
 /// A session that is open and was decided: what CoA planning looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,6 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Resul
     }
     let mut rows: Vec<&DecisionRecord> = latest.into_values().collect();
     rows.sort_unstable_by_key(|record| record.session);
-    let json = |value: Result<Value, serde_json::Error>| value.map_err(|e| StoreError::corrupt("session", e));
 
     let id: Vec<Uuid> = rows.iter().map(|r| r.session.uuid()).collect();
     let edge: Vec<Uuid> = rows.iter().map(|r| r.request.edge.uuid()).collect();
@@ -57,12 +57,8 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Resul
     let auth: Vec<Option<&str>> = rows.iter().map(|r| r.request.auth_type.map(|a| a.as_str())).collect();
     let decision: Vec<Uuid> = rows.iter().map(|r| r.answer.id.uuid()).collect();
     let at: Vec<OffsetDateTime> = rows.iter().map(|r| r.answer.at).collect();
-    let request =
-        rows.iter().map(|r| json(serde_json::to_value(&r.request))).collect::<Result<Vec<Value>>>()?;
-    let outcome = rows
-        .iter()
-        .map(|r| json(serde_json::to_value(&r.answer.decision.outcome)))
-        .collect::<Result<Vec<Value>>>()?;
+    let request: Vec<Json<&AccessRequest>> = rows.iter().map(|r| Json(&r.request)).collect();
+    let outcome: Vec<Json<&Outcome>> = rows.iter().map(|r| Json(&r.answer.decision.outcome)).collect();
     let rule: Vec<Option<&str>> =
         rows.iter().map(|r| r.answer.decision.rule.as_ref().map(|rule| rule.name.as_str())).collect();
     let verdict: Vec<&str> = rows.iter().map(|r| r.answer.compliance.verdict.as_str()).collect();
@@ -73,7 +69,7 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Resul
     let device_name: Vec<Option<&str>> = rows.iter().map(|r| r.answer.found.device_name.as_deref()).collect();
     let version: Vec<Option<i32>> = rows.iter().map(|r| r.answer.decision.policy_version).collect();
     // Arrays of arrays do not unnest: the keys travel as JSON.
-    let keys = rows.iter().map(|r| json(serde_json::to_value(&r.keys))).collect::<Result<Vec<Value>>>()?;
+    let keys: Vec<Json<&[LookupKey]>> = rows.iter().map(|r| Json(r.keys.as_slice())).collect();
     let ended: Vec<Option<OffsetDateTime>> =
         rows.iter().map(|r| (!r.answer.decision.outcome.permit).then_some(r.answer.at)).collect();
 
@@ -131,8 +127,8 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Resul
         &auth as &[Option<&str>],
         &decision,
         &at,
-        &request,
-        &outcome,
+        &request as &[Json<&AccessRequest>],
+        &outcome as &[Json<&Outcome>],
         &rule as &[Option<&str>],
         &verdict as &[&str],
         &strength as &[Option<&str>],
@@ -140,7 +136,7 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Resul
         &device as &[Option<Uuid>],
         &device_name as &[Option<&str>],
         &version as &[Option<i32>],
-        &keys,
+        &keys as &[Json<&[LookupKey]>],
         &ended as &[Option<OffsetDateTime>],
         ENDED_BY_DENIAL,
     )
