@@ -9,7 +9,7 @@ mod world;
 
 use std::sync::Arc;
 
-use axum::extract::Path;
+use axum::extract::{Path, RawQuery};
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
@@ -26,9 +26,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{origin}/as/{}/orgs/{}", browser.cookie, tenant.org);
     println!("{origin}/as/{}/orgs/{fresh}", newcomer.cookie);
     println!("event {}", tenant.events.first().map(ToString::to_string).unwrap_or_default());
-    let as_somebody = |Path((cookie, to)): Path<(String, String)>| async move {
+    let as_somebody = |Path((cookie, to)): Path<(String, String)>, RawQuery(query): RawQuery| async move {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         let set = [(header::SET_COOKIE, format!("{cookie}; Path=/; HttpOnly"))];
-        Response::into_response((set, Redirect::to(&format!("/{to}"))).into_response())
+        Response::into_response((set, Redirect::to(&format!("/{to}{query}"))).into_response())
     };
     let router = world.router.clone().route("/as/{cookie}/{*to}", get(as_somebody));
     axum::serve(listener, router).await?;

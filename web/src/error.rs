@@ -129,8 +129,9 @@ fn timed_out(error: &StoreError) -> bool {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         if let Self::SignedOut { return_to: Some(path) } = &self {
-            let mut to = url::form_urlencoded::Serializer::new(String::from("/sign-in?"));
-            return Redirect::to(&to.append_pair("return_to", path).finish()).into_response();
+            let query =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", path).finish();
+            return Redirect::to(&format!("/sign-in?{query}")).into_response();
         }
         let words = self.words();
         let mut response = words.status.into_response();

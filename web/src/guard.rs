@@ -35,7 +35,8 @@ fn refused() -> axum::response::Response {
 /// A handler panicked: the log has the whole story, the visitor a page.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
 pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> axum::response::Response {
-    let what = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let what =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = what.unwrap_or("(not a text)"), "a handler panicked");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

@@ -234,6 +234,11 @@ pub(crate) fn stamp(at: impl Instant, now: impl Instant) -> String {
     format::stamp(at.value(), now.value())
 }
 
+/// `20 Nov 12:34:56`, where the column's head names the zone.
+pub(crate) fn clock(at: impl Instant, now: impl Instant) -> String {
+    format::stamp(at.value(), now.value()).trim_end_matches(" UTC").to_owned()
+}
+
 /// `2026-11-20T12:34:56Z`
 pub(crate) fn iso(at: impl Instant) -> String {
     format::iso(at.value())

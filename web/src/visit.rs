@@ -1,7 +1,7 @@
 //! Who asks, and for which organization. An extractor is a permission: a handler that takes a [`Member`] runs for
 //! members of the organization in its path alone.
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::{FromRequestParts, OriginalUri, RawPathParams};
 use axum::http::Method;
 use axum::http::request::Parts;
 use axum_extra::extract::CookieJar;
@@ -35,7 +35,9 @@ impl FromRequestParts<App> for Visit {
         let session = parts.extensions.get::<Session>().cloned();
         let session = session.ok_or_else(|| PageError::Inside("no session layer".to_owned()))?;
         let person = session.get::<Person>(key::PERSON).await?;
-        let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+        // The organization's routes are nested, and see only what is left of the path.
+        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+        let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         Ok(Self {
             session,
             person,

@@ -21,7 +21,9 @@ use domain::request::{AccessRequest, AuthType, Certificate, Nas, PortType};
 use domain::resolver::{LookupPlan, resolve};
 use domain::session::{Accounting, AccountingStatus, session_id, session_key};
 use domain::time::{Clock, Ids, ManualClock, SystemClock};
-use domain::{AccountId, DecisionId, DeviceId, EdgeId, EventId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId};
+use domain::{
+    AccountId, DecisionId, DeviceId, EdgeId, EventId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId,
+};
 use linking::{Linking, LinkingConfig, LinkingDeps};
 use microsoft::{AppRegistration, Cloud, Credential, HttpLimits, Microsoft};
 use policy::Policies;
@@ -113,13 +115,16 @@ impl World {
         let app = PgPoolOptions::new().max_connections(8).connect_with(app).await.unwrap();
         let store = Store::from_pool(app);
         let redis = required("GATEHOUSE_TEST_REDIS_URL");
-        let cache = Cache::connect(&redis, CacheConfig { prefix: name.clone(), ..CacheConfig::default() }).unwrap();
+        let cache =
+            Cache::connect(&redis, CacheConfig { prefix: name.clone(), ..CacheConfig::default() }).unwrap();
         let ids = Ids::system();
         let public_url: Url = origin.parse().unwrap();
         // Nobody listens there: these tests never get as far as Microsoft.
         let nowhere: Url = "http://127.0.0.1:9".parse().unwrap();
-        let registration =
-            AppRegistration { client_id: Uuid::from_u128(0xc11e), credential: Credential::Secret("secret".to_owned().into()) };
+        let registration = AppRegistration {
+            client_id: Uuid::from_u128(0xc11e),
+            credential: Credential::Secret("secret".to_owned().into()),
+        };
         let microsoft = Microsoft::new(
             Cloud::custom(nowhere.clone(), nowhere.clone()),
             registration,
@@ -144,7 +149,11 @@ impl World {
             ids: ids.clone(),
             shutdown: CancellationToken::new(),
         };
-        let config = WebConfig { public_url, nac_url: "http://nac.gatehouse.test:8443".parse().unwrap(), login_url: nowhere };
+        let config = WebConfig {
+            public_url,
+            nac_url: "http://nac.gatehouse.test:8443".parse().unwrap(),
+            login_url: nowhere,
+        };
         let router = web::router(deps, config).unwrap().layer(httpkit::FrontLayer::new(
             clock.clone(),
             ids.clone(),
@@ -211,13 +220,21 @@ impl World {
         let mut tx = self.store.org(org).await.unwrap();
         let new = accounts::NewOrg { name, home_tid: tid, admin: account, admin_name: &admin_name };
         let site = accounts::create_org(&mut tx, ids, now - Duration::days(9), new).await.unwrap();
-        let campus = edges::create_site(&mut tx, ids, now, &actor, &format!("Campus North{spice}")).await.unwrap();
+        let campus =
+            edges::create_site(&mut tx, ids, now, &actor, &format!("Campus North{spice}")).await.unwrap();
         let edge_name = format!("radius-1{spice}");
         let edge = edges::create_edge(&mut tx, ids, now, &actor, site, &edge_name).await.unwrap().unwrap();
         edges::issue_credential(&mut tx, ids, now, &actor, edge).await.unwrap().unwrap();
-        let other = edges::create_edge(&mut tx, ids, now, &actor, campus.id, "vpn-gateway").await.unwrap().unwrap();
+        let other =
+            edges::create_edge(&mut tx, ids, now, &actor, campus.id, "vpn-gateway").await.unwrap().unwrap();
         let link: LinkId = ids.make(now);
-        let new = NewLink { id: link, tid, tenant_name: &format!("Contoso Ltd{spice}"), linked_by: account, linked_by_name: &admin_name };
+        let new = NewLink {
+            id: link,
+            tid,
+            tenant_name: &format!("Contoso Ltd{spice}"),
+            linked_by: account,
+            linked_by_name: &admin_name,
+        };
         links::insert(&mut tx, now - Duration::days(8), new).await.unwrap();
         jobs::create(&mut tx, link, jobs::JobKind::Sweep, now + Duration::minutes(7)).await.unwrap();
         for run in (1..6).rev() {
@@ -247,8 +264,10 @@ impl World {
                 from: from.map(|s| s.to_owned().into()),
                 to: Some(to.to_owned().into()),
             };
-            let changes =
-                [change(None, "compliant", Duration::days(8)), change(Some("compliant"), "noncompliant", Duration::hours(3))];
+            let changes = [
+                change(None, "compliant", Duration::days(8)),
+                change(Some("compliant"), "noncompliant", Duration::hours(3)),
+            ];
             transitions::record(&mut tx, &changes).await.unwrap();
         }
         orgs::changed(&mut tx, ids, now, false).await.unwrap();
@@ -326,7 +345,14 @@ impl World {
             tenant.sessions.push(session);
             tenant.macs.extend(request.mac);
             let keys = plan.keys();
-            records.push(DecisionRecord { org: tenant.org, session, session_key: key, request, answer, keys });
+            records.push(DecisionRecord {
+                org: tenant.org,
+                session,
+                session_key: key,
+                request,
+                answer,
+                keys,
+            });
         }
         events::record_batch(&mut tx, &records).await.unwrap();
         for (n, record) in records.iter().enumerate().filter(|(_, r)| r.answer.decision.outcome.permit) {
@@ -347,7 +373,9 @@ impl World {
                 session_seconds: None,
                 terminate_cause: (status == AccountingStatus::Stop).then(|| format!("User-Request{spice}")),
             };
-            events::apply_accounting(&mut tx, &message(AccountingStatus::Start, record.answer.at)).await.unwrap();
+            events::apply_accounting(&mut tx, &message(AccountingStatus::Start, record.answer.at))
+                .await
+                .unwrap();
             if n % 3 == 0 && record.answer.at < now - Duration::hours(1) {
                 let stop = message(AccountingStatus::Stop, record.answer.at + Duration::minutes(50));
                 events::apply_accounting(&mut tx, &stop).await.unwrap();
@@ -373,7 +401,14 @@ impl World {
     }
 }
 
-fn request(n: u32, device: &DeviceFacts, edge: EdgeId, site: SiteId, at: OffsetDateTime, spice: &str) -> AccessRequest {
+fn request(
+    n: u32,
+    device: &DeviceFacts,
+    edge: EdgeId,
+    site: SiteId,
+    at: OffsetDateTime,
+    spice: &str,
+) -> AccessRequest {
     let nas = |port_type, vendor: &str, identifier: &str| Nas {
         ip: Some("192.0.2.10".parse().unwrap()),
         identifier: Some(format!("{identifier}{spice}")),
@@ -449,7 +484,8 @@ fn fleet(link: LinkId, n: u32, now: OffsetDateTime, spice: &str) -> Vec<DeviceFa
         facts.serial = Some(format!("5CG{i:07}"));
         facts.wifi_mac = Some(Mac([0xd4, 0x6e, 0x0e, a, b, c]));
         facts.last_check_in = Some(now - Duration::minutes(i64::from(17 * i % 400)));
-        facts.grace_expires_at = (i % 20 == 3).then(|| now + Duration::days(i64::from(i % 3)) - Duration::hours(1));
+        facts.grace_expires_at =
+            (i % 20 == 3).then(|| now + Duration::days(i64::from(i % 3)) - Duration::hours(1));
         facts.os = Some("Windows".to_owned());
         facts.os_version = Some("10.0.26100.2314".to_owned());
         facts.manufacturer = Some("HP".to_owned());
@@ -511,14 +547,17 @@ pub fn policy_doc(spice: &str) -> (PolicyDoc, Vec<LabelId>, Vec<RuleId>) {
         rule(
             "No printers on VPN",
             Action::Block,
-            Conditions { port_types: vec![PortType::Vpn], vendors: vec!["paloalto".to_owned()], ..with(&[4]) },
+            Conditions {
+                port_types: vec![PortType::Vpn],
+                vendors: vec!["paloalto".to_owned()],
+                ..with(&[4])
+            },
             Conditions::default(),
             &[],
         ),
         rule("Everybody, while we test", Action::Allow, Conditions::default(), Conditions::default(), &[7]),
     ];
-    let (label_ids, rule_ids) =
-        (labels.iter().map(|l| l.id).collect(), rules.iter().map(|r| r.id).collect());
+    let (label_ids, rule_ids) = (labels.iter().map(|l| l.id).collect(), rules.iter().map(|r| r.id).collect());
     (PolicyDoc { labels, rules }, label_ids, rule_ids)
 }
 
@@ -556,7 +595,7 @@ impl Page {
     /// Where it leads; panics where it does not.
     #[track_caller]
     pub fn redirect(&self) -> String {
-        assert_eq!(self.status, StatusCode::SEE_OTHER, "{}", self.body);
+        assert_eq!(self.status, StatusCode::SEE_OTHER, "{}", self.shown());
         self.headers[header::LOCATION].to_str().unwrap().to_owned()
     }
 
@@ -564,21 +603,29 @@ impl Page {
     #[track_caller]
     pub fn hidden(&self, name: &str) -> String {
         let start = format!(r#"name="{name}" value=""#);
-        let from = self.body.find(&start).unwrap_or_else(|| panic!("no field {name} in {}", self.body)) + start.len();
+        let from = self.body.find(&start).unwrap_or_else(|| panic!("no field {name} in {}", self.body))
+            + start.len();
         let rest = &self.body[from..];
         rest[..rest.find('"').unwrap()].to_owned()
     }
 
     #[track_caller]
     pub fn has(&self, text: &str) -> &Self {
-        assert!(self.body.contains(text), "{text:?} is not in {}", self.body);
+        assert!(self.body.contains(text), "{text:?} is not in {}", self.shown());
         self
     }
 
     #[track_caller]
     pub fn is(&self, status: u16) -> &Self {
-        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        assert_eq!(self.status.as_u16(), status, "{}", self.shown());
         self
+    }
+
+    /// The part that differs from page to page, cut short.
+    fn shown(&self) -> &str {
+        let from = self.body.find("<main").unwrap_or(0);
+        let to = self.body.len().min(from + 6_000);
+        self.body.get(from..to).unwrap_or(&self.body)
     }
 }
 
