@@ -93,7 +93,7 @@ impl Query {
                         None => {}
                         Some(Some(at)) => *into = Some(at),
                         Some(None) => {
-                            problems.push(format!("{what}: write a time such as 2026-11-20T12:30, in UTC."))
+                            problems.push(format!("{what}: write a time such as 2026-11-20T12:30, in UTC."));
                         }
                     }
                 }

@@ -165,7 +165,7 @@ impl LabelForm {
             LabelKind::Vlan { vlan } => form.vlan = vlan.clone(),
             LabelKind::RadiusGroup { radius_group } => form.radius_group = radius_group.clone(),
             LabelKind::SessionTimeout { session_timeout } => {
-                form.session_timeout = session_timeout.to_string()
+                form.session_timeout = session_timeout.to_string();
             }
         }
         form

@@ -25,7 +25,8 @@ async fn the_guides_policy_is_made_by_hand() {
     let (org, browser) = world.fresh("Fabrikam").await;
     let at = |rest: &str| format!("/orgs/{org}/{rest}");
 
-    let labels: &[(&str, &str, &[(&str, &str)])] = &[
+    type Fields = &'static [(&'static str, &'static str)];
+    let labels: &[(&str, &str, Fields)] = &[
         ("mdm_status", "Compliant", &[("values", "compliant")]),
         (
             "mdm_status",

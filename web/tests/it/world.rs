@@ -64,7 +64,6 @@ pub struct World {
 pub struct Tenant {
     pub org: OrgId,
     pub tid: Uuid,
-    pub account: AccountId,
     pub link: LinkId,
     pub site: SiteId,
     pub edge: EdgeId,
@@ -286,7 +285,6 @@ impl World {
         let mut tenant = Tenant {
             org,
             tid,
-            account,
             link,
             site,
             edge,
