@@ -214,7 +214,7 @@ async fn a_list_is_paged_without_gaps() {
             page.is(200);
             let body = &page.body[page.body.find("<tbody").unwrap()..];
             for (at, m) in
-                body.match_indices(if list == "events" { " id=\"e-" } else { "<th scope=\"row\">" })
+                body.match_indices(if list == "events" { " id=\"e-" } else { "<th scope=\"row\" class=\"who\">" })
             {
                 let rest = &body[at + m.len()..];
                 seen.push(
