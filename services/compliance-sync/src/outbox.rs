@@ -113,7 +113,10 @@ impl Work {
         let mut since: Option<OffsetDateTime> = None;
         for claimed in messages {
             let plans = match &claimed.message {
-                Some(OutboxMessage::DevicesChanged { keys, .. }) => {
+                Some(
+                    OutboxMessage::DevicesChanged { keys, .. }
+                    | OutboxMessage::DecisionsRecordedLate { keys },
+                ) => {
                     work.keys.extend(keys.iter().cloned());
                     true
                 }
@@ -155,7 +158,9 @@ impl Carried {
     /// The first failure that concerns a message.
     fn failure_of(&self, message: &OutboxMessage) -> Option<&CarryError> {
         let parts: &[&Result<(), CarryError>] = match message {
-            OutboxMessage::DevicesChanged { .. } => &[&self.lookups, &self.plan],
+            OutboxMessage::DevicesChanged { .. } | OutboxMessage::DecisionsRecordedLate { .. } => {
+                &[&self.lookups, &self.plan]
+            }
             OutboxMessage::SnapshotChanged { redecide: true } => &[&self.snapshot, &self.plan],
             OutboxMessage::SnapshotChanged { redecide: false } => &[&self.snapshot],
             OutboxMessage::CredentialChanged { .. } => &[&self.credentials],

@@ -92,6 +92,8 @@ impl Nac {
             announcer: Arc::clone(&announcer),
             metrics: Arc::clone(&metrics),
             write_timeout: config.store_write_timeout,
+            clock: Arc::clone(&clock),
+            ids: ids.clone(),
         };
         let (recorder, writers) = recorder::start(&config, &writer);
         let shared = Arc::new(Shared {

@@ -1,13 +1,17 @@
 //! Writes records: to PostgreSQL in one transaction per organization; while that is away, to the spill stream.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Cache, SpilledRecord};
 use domain::OrgId;
 use domain::event::{DecisionRecord, Event};
+use domain::outbox::OutboxMessage;
+use domain::resolver::LookupKey;
 use domain::session::Accounting;
-use store::{Store, events};
+use domain::time::{Ids, SharedClock};
+use store::{Store, events, outbox};
 
 use crate::announce::Announcer;
 use crate::gate::{Gate, GateError};
@@ -19,9 +23,16 @@ use crate::story;
 pub struct Batch {
     decisions: Vec<DecisionRecord>,
     accounting: Vec<Accounting>,
+    /// It comes from the spill stream: whatever changed since was planned without it.
+    late: bool,
 }
 
 impl Batch {
+    /// A batch that comes from the spill stream.
+    pub fn late() -> Self {
+        Self { late: true, ..Self::default() }
+    }
+
     pub fn add(&mut self, record: SpilledRecord) {
         match record {
             SpilledRecord::Decision(record) => self.decisions.push(*record),
@@ -67,6 +78,8 @@ pub struct Writer {
     pub announcer: Arc<Announcer>,
     pub metrics: Arc<Metrics>,
     pub write_timeout: Duration,
+    pub clock: SharedClock,
+    pub ids: Ids,
 }
 
 impl Writer {
@@ -78,6 +91,12 @@ impl Writer {
                 events::record_batch(&mut tx, &batch.decisions).await?;
                 let story: Vec<Event> = batch.decisions.iter().flat_map(story::of).collect();
                 events::append_all(&mut tx, &story).await?;
+                let keys: BTreeSet<&LookupKey> = batch.decisions.iter().flat_map(|d| &d.keys).collect();
+                if batch.late && !keys.is_empty() {
+                    let keys = keys.into_iter().cloned().collect();
+                    let message = OutboxMessage::DecisionsRecordedLate { keys };
+                    outbox::enqueue(&mut tx, &self.ids, self.clock.now(), &message).await?;
+                }
             }
             if !batch.accounting.is_empty() {
                 events::apply_accounting_batch(&mut tx, &batch.accounting).await?;

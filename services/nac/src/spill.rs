@@ -72,7 +72,7 @@ async fn drain_org(
 }
 
 fn batch_of(records: &[(SpillId, SpilledRecord)]) -> Batch {
-    let mut batch = Batch::default();
+    let mut batch = Batch::late();
     for (_, record) in records {
         batch.add(record.clone());
     }

@@ -49,6 +49,10 @@ async fn postgres_away_decisions_go_on_and_none_is_lost_or_doubled() {
         .into_iter()
         .collect();
     assert!(ids.is_subset(&written));
+    // What changed meanwhile was planned without these decisions: planning is asked to look at their clients again.
+    let late = "SELECT count(*) FROM outbox WHERE message ->> 'topic' = 'decisions_recorded_late'
+                AND message ->> 'keys' LIKE '%mac:%'";
+    assert!(world.count(late).await > 0);
     // The session stands on the last decision, whatever the order in which they were written.
     let session: time::OffsetDateTime =
         sqlx::query_scalar("SELECT decided_at FROM session").fetch_one(&world.admin).await.unwrap();
