@@ -167,8 +167,8 @@ fn narrow(sql: &mut QueryBuilder<Postgres>, filter: &ClientFilter) {
     }
     if let Some(name) = &filter.name {
         let name = name.to_lowercase();
-        sql.push(" AND (lower(s.user_name) = ").push_bind(name.clone());
-        sql.push(" OR lower(s.device_name) = ").push_bind(name).push(")");
+        sql.push(" AND (s.user_key = ").push_bind(name.clone());
+        sql.push(" OR s.device_key = ").push_bind(name).push(")");
     }
     if let Some(ssid) = &filter.ssid {
         sql.push(" AND s.ssid = ").push_bind(ssid.clone());

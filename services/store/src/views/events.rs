@@ -144,7 +144,7 @@ fn select(org: Uuid, filter: &EventFilter) -> QueryBuilder<Postgres> {
         sql.push(" AND e.mac = ").push_bind(address(mac));
     }
     if let Some(user) = &filter.user {
-        sql.push(" AND lower(e.user_name) = ").push_bind(user.to_lowercase());
+        sql.push(" AND e.user_key = ").push_bind(user.to_lowercase());
     }
     if let Some(ssid) = &filter.ssid {
         sql.push(" AND e.ssid = ").push_bind(ssid.clone());
