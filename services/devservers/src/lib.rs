@@ -19,10 +19,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use binaries::Binaries;
-pub use ports::{free_port, is_free};
+pub use ports::{free_port, is_free, remembered_port};
 use run_as::RunAs;
 pub use run_as::dies_with_parent;
-pub use secrets::{random_hex, write_private};
+pub use secrets::{random_hex, remembered_secret, write_private};
 
 /// Why the servers could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,8 @@ pub enum Error {
     File { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cannot run {program}: {source}")]
     Run { program: String, source: std::io::Error },
+    #[error("psql failed: {0}")]
+    Sql(String),
     #[error("initdb failed:\n{0}")]
     InitDb(String),
     #[error(
@@ -96,10 +98,10 @@ impl Servers {
         let servers = Self {
             binaries,
             durability,
-            postgres_port: ports::remembered(&remember("postgres.port"))?,
-            postgres_password: secrets::remembered(&remember("postgres.password"))?,
-            redis_port: ports::remembered(&remember("redis.port"))?,
-            redis_password: secrets::remembered(&remember("redis.password"))?,
+            postgres_port: remembered_port(&remember("postgres.port"), None)?,
+            postgres_password: remembered_secret(&remember("postgres.password"))?,
+            redis_port: remembered_port(&remember("redis.port"), None)?,
+            redis_password: remembered_secret(&remember("redis.password"))?,
             postgres_dir,
             run_as,
             dir: dir.clone(),
@@ -156,6 +158,40 @@ impl Servers {
         let mut command = dies_with_parent("TERM");
         command.arg(&self.binaries.redis_server).arg(self.redis_config());
         command
+    }
+
+    /// Runs SQL as the superuser; what psql said is in the error.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<String, Error> {
+        let mut child = Command::new(self.binaries.postgres("psql"))
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--set=ON_ERROR_STOP=1",
+                "--file=-",
+            ])
+            .args(["--host=127.0.0.1", "--username=postgres"])
+            .arg(format!("--port={}", self.postgres_port))
+            .arg(format!("--dbname={database}"))
+            .env("PGPASSWORD", &self.postgres_password)
+            .env("PGOPTIONS", "--client-min-messages=warning")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| Error::Run { program: "psql".to_owned(), source })?;
+        // Over stdin, because arguments can be read by everybody.
+        if let Some(mut stdin) = child.stdin.take() {
+            let _ = stdin.write_all(sql.as_bytes());
+        }
+        let output =
+            child.wait_with_output().map_err(|source| Error::Run { program: "psql".to_owned(), source })?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(Error::Sql(String::from_utf8_lossy(&output.stderr).into_owned()))
+        }
     }
 
     /// Whether PostgreSQL takes connections.

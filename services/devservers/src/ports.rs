@@ -26,13 +26,13 @@ pub fn free_port() -> u16 {
         .unwrap_or(0)
 }
 
-/// The port that the file names, where it is free; else another, written to the file.
-pub fn remembered(file: &Path) -> Result<u16, Error> {
+/// The port that the file names, where it is free; else the preferred one, else any; written to the file.
+pub fn remembered_port(file: &Path, preferred: Option<u16>) -> Result<u16, Error> {
     let before = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
     if let Some(port) = before.filter(|port| is_free(*port)) {
         return Ok(port);
     }
-    let port = free_port();
+    let port = preferred.filter(|port| is_free(*port)).unwrap_or_else(free_port);
     secrets::write_private(file, &port.to_string())?;
     Ok(port)
 }
@@ -45,9 +45,9 @@ mod tests {
     fn a_port_is_kept_while_it_is_free() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("port");
-        let port = remembered(&file).unwrap();
-        assert_eq!(remembered(&file).unwrap(), port);
+        let port = remembered_port(&file, None).unwrap();
+        assert_eq!(remembered_port(&file, None).unwrap(), port);
         let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-        assert_ne!(remembered(&file).unwrap(), port);
+        assert_ne!(remembered_port(&file, None).unwrap(), port);
     }
 }

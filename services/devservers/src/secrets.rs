@@ -38,7 +38,7 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// The secret in the file; made and written at the first time.
-pub fn remembered(file: &Path) -> Result<String, Error> {
+pub fn remembered_secret(file: &Path) -> Result<String, Error> {
     if let Ok(secret) = fs::read_to_string(file)
         && !secret.trim().is_empty()
     {
@@ -59,9 +59,9 @@ mod tests {
     fn a_secret_is_made_once_and_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
-        let secret = remembered(&file).unwrap();
+        let secret = remembered_secret(&file).unwrap();
         assert_eq!(secret.len(), 48);
-        assert_eq!(remembered(&file).unwrap(), secret);
+        assert_eq!(remembered_secret(&file).unwrap(), secret);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -5,8 +5,9 @@ use time::OffsetDateTime;
 
 use crate::coa::{CoaCause, CoaKind};
 use crate::decision::Outcome;
+use crate::event::{Event, EventKind};
 use crate::request::words;
-use crate::{CommandId, EdgeId, Mac, SessionId};
+use crate::{CommandId, EdgeId, EventId, Mac, OrgId, SessionId, SiteId};
 
 /// Where a command stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,4 +64,48 @@ pub struct Command {
     pub finished_at: Option<OffsetDateTime>,
     /// What the edge said of it.
     pub result: Option<String>,
+}
+
+impl Command {
+    /// The line of history that tells where the command stands now.
+    #[must_use]
+    pub fn event(&self, org: OrgId, site: Option<SiteId>, id: EventId, at: OffsetDateTime) -> Event {
+        let what = match self.kind {
+            CoaKind::Reauth => "Re-authentication",
+            CoaKind::Disconnect => "Disconnect",
+            CoaKind::PortBounce => "Port bounce",
+        };
+        let state = match self.state {
+            CommandState::Pending => "waits for the edge",
+            CommandState::Delivered => "was delivered to the edge",
+            CommandState::Acked => "was done by the NAS",
+            CommandState::Failed => "failed at the NAS",
+            CommandState::Expired => "expired",
+            CommandState::Superseded => "is no longer wanted",
+        };
+        let result = self.result.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+        Event {
+            org,
+            id,
+            at,
+            kind: match self.kind {
+                CoaKind::Reauth => EventKind::NacClientCoaReauth,
+                CoaKind::Disconnect | CoaKind::PortBounce => EventKind::NacClientCoaDisconnect,
+            },
+            mac: self.mac,
+            session: Some(self.session),
+            edge: Some(self.edge),
+            site,
+            summary: format!("{what} {state}{result}"),
+            detail: serde_json::json!({
+                "command_id": self.id,
+                "state": self.state,
+                "kind": self.kind,
+                "cause": self.cause,
+                "from": self.from,
+                "to": self.to,
+                "result": self.result,
+            }),
+        }
+    }
 }

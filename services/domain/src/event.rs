@@ -81,4 +81,20 @@ impl DecisionRecord {
             EventKind::NacClientDeny
         }
     }
+
+    /// The decision in one sentence, for lists.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let decision = &self.answer.decision;
+        let Some(rule) = &decision.rule else { return format!("Denied: {}", decision.reason.explain().0) };
+        let mut text = if decision.outcome.permit { "Permitted" } else { "Denied" }.to_owned();
+        text.push_str(&format!(" by rule {} “{}”", rule.position, rule.name));
+        if let Some(vlan) = &decision.outcome.vlan {
+            text.push_str(&format!(", VLAN {vlan}"));
+        }
+        if let Some(role) = &decision.outcome.role {
+            text.push_str(&format!(", role {role}"));
+        }
+        text
+    }
 }

@@ -17,6 +17,12 @@ pub enum OutboxMessage {
         /// Every key under which they were or are found.
         keys: Vec<LookupKey>,
     },
+    /// Decisions were recorded long after they were made, from facts that may have changed meanwhile: their sessions
+    /// are decided again.
+    DecisionsRecordedLate {
+        /// Every key under which the clients' devices may be found.
+        keys: Vec<LookupKey>,
+    },
     /// Settings, links or the live policy changed: the snapshot's revision grew.
     SnapshotChanged {
         /// Sessions must be re-decided (a policy was published, a setting changed), not only cached values

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::event::{Event, EventKind};
 use crate::request::words;
+use crate::time::uuid_of;
 use crate::{EdgeId, EventId, Mac, OrgId, SessionId, SiteId};
 
 /// Acct-Status-Type (RFC 2866 5.1).
@@ -60,3 +62,141 @@ pub fn session_id(org: OrgId, edge: EdgeId, key: &str) -> SessionId {
     let name = format!("{org}/{edge}/{key}");
     SessionId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
 }
+
+/// `terminate_cause` of a session that a denial ended.
+pub const ENDED_BY_DENIAL: &str = "Access-Denied";
+
+/// What accounting knows of a session.
+///
+/// Messages come twice, late and in any order. So a session is open or ended by the times that they carry, not by
+/// the order in which they come: a stop ends it unless a decision or a start came after it, and nothing that is
+/// older than the stop opens it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stay {
+    /// The last decision.
+    pub decided_at: Option<OffsetDateTime>,
+    pub started_at: OffsetDateTime,
+    /// The latest message that counted.
+    pub accounted_at: Option<OffsetDateTime>,
+    pub ended_at: Option<OffsetDateTime>,
+    pub framed_ip: Option<IpAddr>,
+    pub bytes_in: Option<i64>,
+    pub bytes_out: Option<i64>,
+    pub terminate_cause: Option<String>,
+}
+
+impl Stay {
+    /// A session of which nothing is known but that `message` speaks of it.
+    #[must_use]
+    pub fn unknown(message: &Accounting) -> Self {
+        let lasted = message.session_seconds.unwrap_or(0).clamp(0, 366 * 86_400);
+        Self {
+            decided_at: None,
+            started_at: message.at - time::Duration::seconds(lasted),
+            accounted_at: None,
+            ended_at: None,
+            framed_ip: None,
+            bytes_in: None,
+            bytes_out: None,
+            terminate_cause: None,
+        }
+    }
+
+    /// Takes a message in. Returns the history that it makes; a repeated message makes none.
+    pub fn apply(&mut self, message: &Accounting) -> Vec<Event> {
+        let first = self.accounted_at.is_none();
+        let newest = self.accounted_at.is_none_or(|at| message.at >= at);
+        match (message.status, self.ended_at) {
+            (AccountingStatus::Start, Some(ended)) if message.at > ended => {
+                *self = Self { decided_at: self.decided_at, ..Self::unknown(message) };
+                self.count(message, true);
+                let mut events =
+                    vec![message.event(EventKind::NacSessionStarted, "Session started".to_owned())];
+                events.extend(self.framed_ip.map(|ip| message.ip_event(ip)));
+                return events;
+            }
+            // What a denial ended is now ended by the NAS, too.
+            (AccountingStatus::Stop, Some(_))
+                if self.terminate_cause.as_deref() == Some(ENDED_BY_DENIAL) && !first =>
+            {
+                self.count(message, newest);
+                self.terminate_cause = Some(message.terminate_cause.clone().unwrap_or_default());
+                return vec![message.ended_event()];
+            }
+            (_, Some(_)) => return Vec::new(),
+            (AccountingStatus::Stop, None) => {
+                if self.decided_at.is_some_and(|decided| message.at < decided) {
+                    return Vec::new();
+                }
+                self.count(message, newest);
+                self.ended_at = Some(message.at);
+                self.terminate_cause.clone_from(&message.terminate_cause);
+                return vec![message.ended_event()];
+            }
+            (AccountingStatus::Start | AccountingStatus::Interim, None) => {}
+        }
+        let had = self.framed_ip;
+        self.count(message, newest);
+        let mut events = Vec::new();
+        if first {
+            if message.status == AccountingStatus::Start {
+                self.started_at = message.at;
+            }
+            events.push(message.event(EventKind::NacSessionStarted, "Session started".to_owned()));
+        }
+        events.extend(self.framed_ip.filter(|ip| had != Some(*ip)).map(|ip| message.ip_event(ip)));
+        events
+    }
+
+    /// Figures of a later message replace those of an earlier one; an earlier one only fills gaps.
+    fn count(&mut self, message: &Accounting, newest: bool) {
+        fn merge<T: Copy>(held: &mut Option<T>, new: Option<T>, newest: bool) {
+            if newest || held.is_none() {
+                *held = new.or(*held);
+            }
+        }
+        merge(&mut self.framed_ip, message.framed_ip, newest);
+        merge(&mut self.bytes_in, message.bytes_in, newest);
+        merge(&mut self.bytes_out, message.bytes_out, newest);
+        self.accounted_at = self.accounted_at.max(Some(message.at));
+    }
+}
+
+impl Accounting {
+    fn event(&self, kind: EventKind, summary: String) -> Event {
+        let name = format!("{}/{kind}", self.id);
+        Event {
+            org: self.org,
+            id: EventId(uuid_of(self.at, &name)),
+            at: self.at,
+            kind,
+            mac: self.mac,
+            session: Some(self.session),
+            edge: Some(self.edge),
+            site: Some(self.site),
+            summary,
+            detail: serde_json::json!({
+                "status": self.status,
+                "session_key": self.session_key,
+                "user_name": self.user_name,
+                "framed_ip": self.framed_ip,
+                "bytes_in": self.bytes_in,
+                "bytes_out": self.bytes_out,
+                "session_seconds": self.session_seconds,
+                "terminate_cause": self.terminate_cause,
+            }),
+        }
+    }
+
+    fn ended_event(&self) -> Event {
+        let cause = self.terminate_cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        self.event(EventKind::NacSessionEnded, format!("Session ended{cause}"))
+    }
+
+    fn ip_event(&self, ip: IpAddr) -> Event {
+        self.event(EventKind::NacClientIpAssigned, format!("Client has address {ip}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

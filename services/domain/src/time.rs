@@ -103,6 +103,16 @@ impl Ids {
         T::from(self.uuid(now))
     }
 
+    /// 256 random bits, for a credential. From the operating system, unless a test seeded them.
+    #[must_use]
+    pub fn secret(&self) -> [u8; 32] {
+        let mut out = [0; 32];
+        for chunk in out.chunks_mut(10) {
+            chunk.copy_from_slice(&self.bytes()[..chunk.len()]);
+        }
+        out
+    }
+
     fn bytes(&self) -> [u8; 10] {
         let full = match &self.0 {
             #[expect(clippy::disallowed_methods, reason = "the one place where randomness enters")]
@@ -129,6 +139,19 @@ pub fn uuid_time(id: Uuid) -> Option<OffsetDateTime> {
     Some(at + Duration::nanoseconds(i64::from(nanos)))
 }
 
+/// A version 7 UUID whose time is `at` and whose other bits are a hash of `name`: whoever tells of the same thing
+/// gives it the same id.
+#[must_use]
+pub fn uuid_of(at: OffsetDateTime, name: &str) -> Uuid {
+    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).into_bytes();
+    let mut bits = [0; 10];
+    for (to, from) in bits.iter_mut().zip([0, 1, 2, 3, 4, 5, 7, 9, 10, 11]) {
+        *to = hash[from];
+    }
+    let millis = u64::try_from((at - OffsetDateTime::UNIX_EPOCH).whole_milliseconds()).unwrap_or(0);
+    Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
+}
+
 /// SplitMix64 (Steele, Lea and Flood, 2014), enough to tell test identifiers apart.
 const fn split_mix(n: u64) -> u64 {
     let z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -149,6 +172,22 @@ mod tests {
         let id = Ids::seeded(1).uuid(now);
         assert_eq!(id.get_version_num(), 7);
         assert_eq!(uuid_time(id), Some(now));
+    }
+
+    #[test]
+    fn the_same_thing_has_the_same_id() {
+        let at = datetime!(2026-11-20 12:34:56.789 UTC);
+        let id = uuid_of(at, "edge/session/stop");
+        assert_eq!(id, uuid_of(at, "edge/session/stop"));
+        assert_ne!(id, uuid_of(at, "edge/session/start"));
+        assert_eq!((id.get_version_num(), uuid_time(id)), (7, Some(at)));
+    }
+
+    #[test]
+    fn secrets_differ() {
+        let ids = Ids::system();
+        assert_ne!(ids.secret(), ids.secret());
+        assert_eq!(Ids::seeded(1).secret(), Ids::seeded(1).secret());
     }
 
     #[test]

@@ -1,1 +1,110 @@
-//! .
+//! The only Microsoft HTTP of Gatehouse: sign-in, admin consent, tokens and Graph.
+//!
+//! * One [`Microsoft`] pins a cloud, an app registration and an HTTP client; everything else hangs off it.
+//! * Every answer of Microsoft is classified here, once: callers see enums, never status codes.
+//! * Tokens, secrets and keys never reach a log or a `Debug` output.
+//! * A bearer token goes only to the cloud's own Graph host, below the path that the request named.
+//! * It waits for nothing: where Microsoft says `Retry-After`, the caller is told, and decides.
+//!
+//! It must not touch PostgreSQL or Redis, and knows nothing of organizations: a tenant (`tid`) is all it is told.
+//!
+//! The caller installs a rustls provider before the first [`Microsoft::new`].
+
+mod aadsts;
+mod app;
+mod cloud;
+mod consent;
+mod graph;
+mod http;
+mod id_token;
+mod retry_after;
+mod sign_in;
+mod signing_keys;
+mod token;
+
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+
+use domain::time::{Ids, SharedClock};
+use uuid::Uuid;
+
+pub use aadsts::{TokenError, TokenErrorKind, aadsts_code};
+pub use app::{AppRegistration, Certificate, CertificateError, Credential};
+pub use cloud::{Cloud, CloudName};
+pub use consent::{ConsentCallback, ConsentError, ConsentRefusal, ConsentRefusalKind, PendingConsent};
+pub use graph::{DevicesPage, Graph, GraphDevice, GraphError, NextLink, Organization, PAGE_SIZE_MAX};
+pub use http::HttpLimits;
+pub use id_token::{DirectoryRole, IdTokenError, VerifiedIdentity};
+pub use sign_in::{PendingSignIn, SignInCallback, SignInError};
+
+/// One cloud, one app registration, one HTTP client. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Microsoft(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cloud: Cloud,
+    app: AppRegistration,
+    clock: SharedClockDebug,
+    ids: Ids,
+    http: http::Http,
+    tokens: token::TokenCache,
+    signing_keys: signing_keys::SigningKeys,
+}
+
+/// The HTTP client cannot be built: most often no rustls provider is installed.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client for Microsoft cannot be built; install a rustls provider first: {0}")]
+pub struct SetupError(#[from] reqwest::Error);
+
+impl Microsoft {
+    /// Opens no connection yet.
+    pub fn new(
+        cloud: Cloud,
+        app: AppRegistration,
+        clock: SharedClock,
+        ids: Ids,
+        limits: HttpLimits,
+    ) -> Result<Self, SetupError> {
+        let http = http::Http::new(limits, clock.clone(), ids.clone())?;
+        let inner = Inner {
+            cloud,
+            app,
+            clock: SharedClockDebug(clock),
+            ids,
+            http,
+            tokens: token::TokenCache::default(),
+            signing_keys: signing_keys::SigningKeys::default(),
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The cloud that this instance talks to.
+    #[must_use]
+    pub fn cloud(&self) -> &Cloud {
+        &self.0.cloud
+    }
+
+    /// The `client_id` of the app registration.
+    #[must_use]
+    pub fn client_id(&self) -> Uuid {
+        self.0.app.client_id
+    }
+
+    /// Microsoft Graph for one tenant, with app-only tokens.
+    #[must_use]
+    pub fn graph(&self, tid: Uuid) -> Graph {
+        Graph::for_tenant(self, tid)
+    }
+}
+
+/// A clock has no `Debug` of its own.
+struct SharedClockDebug(SharedClock);
+
+impl std::fmt::Debug for SharedClockDebug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}

@@ -1,1 +1,140 @@
-//! .
+//! The NAC service: what edges call. Decisions, accounting, commands.
+//!
+//! A decision is gathered (memory, then Redis, then PostgreSQL), decided (`domain::policy::decide`, pure) and recorded
+//! before its answer leaves. No call to Microsoft is ever made here.
+//!
+//! Invariants: a failing dependency becomes an explicit decision with its own reason, never a 500; an answer that is
+//! not recorded says so; no lock is held across an await; every queue is bounded, and a full one answers 503 with
+//! Retry-After; an edge sees nothing but its own organization's, and of commands nothing but its own. It must not
+//! change devices, policies or links.
+
+pub mod accounting;
+pub mod authorize;
+pub mod commands;
+
+mod announce;
+mod auth;
+mod background;
+mod config;
+mod credentials;
+mod facts;
+mod fields;
+mod gate;
+mod held;
+mod metrics;
+mod openapi;
+mod record;
+mod recorder;
+mod spill;
+mod story;
+mod wakeups;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use cache::Cache;
+use domain::time::{Ids, SharedClock};
+use store::Store;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use config::NacConfig;
+
+/// What the service needs.
+#[derive(Clone)]
+pub struct NacDeps {
+    pub store: Store,
+    pub cache: Cache,
+    pub clock: SharedClock,
+    pub ids: Ids,
+}
+
+/// The running service.
+pub struct Nac {
+    shared: Arc<Shared>,
+    background: Mutex<Vec<JoinHandle<()>>>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What handlers and background tasks share.
+pub(crate) struct Shared {
+    pub store: Store,
+    pub cache: Cache,
+    pub clock: SharedClock,
+    pub ids: Ids,
+    pub config: NacConfig,
+    pub gate: Arc<gate::Gate>,
+    pub credentials: credentials::Credentials,
+    pub facts: facts::Facts,
+    pub recorder: recorder::Recorder,
+    pub wakeups: wakeups::Wakeups,
+    pub announcer: Arc<announce::Announcer>,
+    pub seen: background::Seen,
+    pub metrics: Arc<metrics::Metrics>,
+    pub polls: tokio::sync::Semaphore,
+    /// The process is asked to stop: long polls end.
+    pub stop: CancellationToken,
+}
+
+impl Nac {
+    /// Starts recorder, bus listener, spill drainer and housekeeping. Works with every store away. `stop` ends long
+    /// polls and housekeeping; call [`Self::drain`] once the server has stopped.
+    #[must_use]
+    pub fn start(deps: NacDeps, config: NacConfig, stop: CancellationToken) -> Self {
+        let NacDeps { store, cache, clock, ids } = deps;
+        let metrics = Arc::new(metrics::Metrics::new());
+        let gate = Arc::new(gate::Gate::default());
+        let announcer = Arc::new(announce::Announcer::default());
+        let writer = record::Writer {
+            store: store.clone(),
+            cache: cache.clone(),
+            gate: Arc::clone(&gate),
+            announcer: Arc::clone(&announcer),
+            metrics: Arc::clone(&metrics),
+            write_timeout: config.store_write_timeout,
+            clock: Arc::clone(&clock),
+            ids: ids.clone(),
+        };
+        let (recorder, writers) = recorder::start(&config, &writer);
+        let shared = Arc::new(Shared {
+            credentials: credentials::Credentials::new(&store, &cache, &gate, &config),
+            facts: facts::Facts::new(&store, &cache, &gate, &metrics, &config),
+            store,
+            cache,
+            clock,
+            ids,
+            gate,
+            recorder,
+            wakeups: wakeups::Wakeups::default(),
+            announcer,
+            seen: background::Seen::default(),
+            metrics,
+            polls: tokio::sync::Semaphore::new(config.polls_max),
+            stop,
+            config,
+        });
+        let background = background::start(&shared, writer);
+        Self { shared, background: Mutex::new(background), writers: Mutex::new(writers) }
+    }
+
+    /// The routes, with the layers that they need and no more.
+    pub fn router(&self) -> Router {
+        openapi::router(&self.shared)
+    }
+
+    /// Writes what is still waiting, and ends. Call it when the server has stopped: what is asked later is answered
+    /// with a 503.
+    pub async fn drain(&self) {
+        self.shared.recorder.close();
+        let take = |tasks: &Mutex<Vec<JoinHandle<()>>>| {
+            std::mem::take(&mut *tasks.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        for writer in take(&self.writers) {
+            let _ = writer.await;
+        }
+        self.shared.stop.cancel();
+        for task in take(&self.background) {
+            let _ = task.await;
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub struct Config {
     #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:4010")]
     pub listen: String,
     /// The base URL that clients see: of the issuer, of endpoints, nextLink and deltaLink. Default:
-    /// http://<the address it listens on>.
+    /// the address that it listens on.
     #[arg(long, env = "SIMULATOR_PUBLIC_URL")]
     pub public_url: Option<String>,
     /// Seed of the fleets, of random faults and of token lifetimes.

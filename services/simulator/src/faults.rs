@@ -159,7 +159,10 @@ impl FaultPlan {
 impl Fault {
     fn matches(&self, target: Target<'_>) -> bool {
         let under = |wanted: &String| {
-            target.endpoint.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            target
+                .endpoint
+                .strip_prefix(wanted.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         self.endpoint.as_ref().is_none_or(under)
             && self.tenant_id.is_none_or(|tenant| target.tenant_id == Some(tenant))

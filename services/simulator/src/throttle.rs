@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::settings::Budget;
@@ -22,6 +22,8 @@ struct Bucket {
 #[derive(Debug, Default)]
 pub struct Throttle {
     buckets: HashMap<(Service, String, Uuid), Bucket>,
+    /// When an app last listed all noncompliant devices of a tenant.
+    listed: HashMap<(String, Uuid), OffsetDateTime>,
 }
 
 /// What a request cost.
@@ -62,7 +64,18 @@ impl Throttle {
         Spent { retry_after, used: 1.0 - bucket.tokens / budget.limit.max(1.0) }
     }
 
+    /// Whether an app may list all noncompliant devices of a tenant now: once in four hours.
+    pub fn may_list(&mut self, client_id: &str, tenant: Uuid, now: OffsetDateTime) -> bool {
+        let key = (client_id.to_owned(), tenant);
+        if self.listed.get(&key).is_some_and(|last| now - *last < Duration::hours(4)) {
+            return false;
+        }
+        self.listed.insert(key, now);
+        true
+    }
+
     pub fn clear(&mut self) {
+        self.listed.clear();
         self.buckets.clear();
     }
 }
@@ -74,7 +87,7 @@ const fn whole(seconds: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use time::{Duration, macros::datetime};
+    use time::macros::datetime;
 
     use super::*;
 

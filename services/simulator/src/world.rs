@@ -17,12 +17,11 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     config::Config,
-    directory::{App, Certificate, Secret, ServicePrincipal, Tenant, app::CertificateError},
+    directory::{App, Certificate, Secret, Tenant, app::CertificateError},
     faults::FaultPlan,
     fleet::{
-        Fleet, Flip, PatchError, Precision, Property,
+        Fleet, Flip, PatchError, Precision, Property, timestamp,
         transitions::{Cause, Transition, TransitionLog},
-        timestamp,
     },
     keys::{KeyError, Keyring},
     login::sign_ins::SignIns,
@@ -87,11 +86,6 @@ impl Directory {
     pub fn len(&self) -> usize {
         self.order.len()
     }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
 }
 
 #[derive(Debug)]
@@ -113,6 +107,8 @@ pub struct World {
     throttle: Mutex<Throttle>,
     requests: Mutex<RequestLog>,
     dirty: AtomicBool,
+    /// Held while the state file is written, for two writers would share one temporary file.
+    saving: Mutex<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -167,6 +163,7 @@ impl World {
             throttle: Mutex::default(),
             requests: Mutex::default(),
             dirty: AtomicBool::new(fresh),
+            saving: Mutex::default(),
             clock,
             config,
         };
@@ -309,11 +306,10 @@ impl World {
     /// Grants app roles to `client_id` in `tenant`, those of its manifest unless `roles` names others, in effect
     /// after `delay_seconds`. Makes the service principal if there is none.
     pub fn consent(&self, tenant: &Tenant, client_id: &str, roles: Option<Vec<String>>, delay_seconds: u32) {
-        let roles =
-            roles.or_else(|| self.app(client_id).map(|app| app.required_roles)).unwrap_or_default();
+        let roles = roles.or_else(|| self.app(client_id).map(|app| app.required_roles)).unwrap_or_default();
         let effective = self.clock.login() + Duration::seconds(i64::from(delay_seconds));
         let mut state = tenant.write();
-        let principal = state.principals.entry(client_id.to_lowercase()).or_insert_with(ServicePrincipal::default);
+        let principal = state.principals.entry(client_id.to_lowercase()).or_default();
         if principal.state == crate::directory::PrincipalState::Deleted {
             principal.roles.clear();
         }
@@ -352,8 +348,12 @@ impl World {
 
     /// Adds generated devices; returns the number of the first.
     pub fn generate_devices(&self, tenant: &Tenant, count: u64) -> u64 {
-        let from = tenant.read().fleet.len();
-        tenant.write().fleet.generate(count);
+        let from = {
+            let mut state = tenant.write();
+            let from = state.fleet.len();
+            state.fleet.generate(count);
+            from
+        };
         self.watch_fleet(tenant, from);
         self.touch();
         from
@@ -447,7 +447,10 @@ impl World {
     /// Writes everything into the state file, if there is one.
     pub fn save(&self) -> std::io::Result<()> {
         match &self.config.state {
-            Some(path) => persistence::save(path, self),
+            Some(path) => {
+                let _alone = lock(&self.saving);
+                persistence::save(path, self)
+            }
             None => Ok(()),
         }
     }
@@ -460,8 +463,7 @@ fn register_default_app(apps: &mut Vec<App>, config: &Config) -> Result<(), Star
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| StartError::CertificateFile(name.clone(), error))?;
-        certificates
-            .push(Certificate::parse(&text).map_err(|error| StartError::Certificate(name, error))?);
+        certificates.push(Certificate::parse(&text).map_err(|error| StartError::Certificate(name, error))?);
     }
     let at = match apps.iter().position(|app| app.client_id == config.client_id) {
         Some(at) => at,

@@ -6,11 +6,24 @@
 //!
 //! No transaction may be open across HTTP: take one, use it, commit it.
 
+pub mod accounts;
 pub mod audit;
+pub mod commands;
+pub mod commands_edge;
+pub mod devices;
+pub mod edges;
+pub mod events;
+pub mod jobs;
+pub mod links;
 pub mod orgs;
 pub mod outbox;
 pub mod policies;
+pub mod readiness;
+pub mod runs;
+pub mod sessions;
+pub mod transitions;
 mod tx;
+pub mod views;
 
 pub use tx::{OrgTx, Store, StoreConfig, SystemTx};
 
@@ -37,6 +50,15 @@ impl StoreError {
     pub fn unique_violation(&self) -> Option<&str> {
         match self {
             Self::Sqlx(sqlx::Error::Database(error)) if error.is_unique_violation() => error.constraint(),
+            _ => None,
+        }
+    }
+
+    /// PostgreSQL's own code for what went wrong, such as `57014` for a statement that took too long.
+    #[must_use]
+    pub fn sql_state(&self) -> Option<String> {
+        match self {
+            Self::Sqlx(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
             _ => None,
         }
     }

@@ -46,7 +46,8 @@ impl Certificate {
             .filter(|c| !c.is_whitespace())
             .collect();
         let der = STANDARD.decode(body).map_err(|_| CertificateError::Encoding)?;
-        let (_, parsed) = X509Certificate::from_der(&der).map_err(|e| CertificateError::X509(e.to_string()))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&der).map_err(|e| CertificateError::X509(e.to_string()))?;
         let validity = parsed.validity();
         Ok(Self {
             thumbprint: hex::encode_upper(digest(&SHA1_FOR_LEGACY_USE_ONLY, &der)),

@@ -8,5 +8,5 @@ pub mod user;
 
 pub use app::{App, Certificate, Secret};
 pub use principal::{PrincipalState, ServicePrincipal};
-pub use tenant::{Tenant, TenantState};
+pub use tenant::Tenant;
 pub use user::User;

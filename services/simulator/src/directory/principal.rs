@@ -21,9 +21,10 @@ pub struct ServicePrincipal {
     pub state: PrincipalState,
     /// App roles by name, and the second from which tokens carry them: consent takes time to propagate.
     pub roles: BTreeMap<String, i64>,
-    /// Access tokens issued before this second are refused by Graph, as continuous access evaluation does it.
+    /// Tokens of an earlier generation are refused by Graph, as continuous access evaluation does it. A counter,
+    /// because two tokens of one second could not be told apart by time.
     #[serde(default)]
-    pub tokens_valid_from: i64,
+    pub token_generation: u32,
 }
 
 impl ServicePrincipal {
@@ -44,6 +45,6 @@ impl ServicePrincipal {
 
 impl Default for ServicePrincipal {
     fn default() -> Self {
-        Self { state: PrincipalState::Consented, roles: BTreeMap::new(), tokens_valid_from: 0 }
+        Self { state: PrincipalState::Consented, roles: BTreeMap::new(), token_generation: 0 }
     }
 }

@@ -10,6 +10,8 @@ pub const MANAGED_DEVICES_READ_WRITE: &str = "DeviceManagementManagedDevices.Rea
 pub const DEVICE_READ: &str = "Device.Read.All";
 pub const DIRECTORY_READ: &str = "Directory.Read.All";
 pub const ORGANIZATION_READ: &str = "Organization.Read.All";
+pub const APPLICATION_READ: &str = "Application.Read.All";
+pub const SERVICE_PRINCIPAL_ENDPOINT_READ: &str = "ServicePrincipalEndpoint.Read.All";
 pub const USER_READ: &str = "User.Read.All";
 /// Role of the Intune API for network access control.
 pub const DEVICE_COMPLIANCE: &str = "get_device_compliance";

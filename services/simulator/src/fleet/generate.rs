@@ -203,13 +203,19 @@ impl Recipe {
                 format!("LAPTOP-{}", base_36(permute::<18>(index, self.key(stream::NAME)), 7))
             }
             // People name several devices alike: a name identifies only where it is unique in the tenant.
-            Platform::Ios if self.hardware(index).model.starts_with("iPad") => format!("{first}\u{2019}s iPad"),
+            Platform::Ios if self.hardware(index).model.starts_with("iPad") => {
+                format!("{first}\u{2019}s iPad")
+            }
             Platform::Ios => format!("{first}'s iPhone"),
             Platform::MacOs => {
                 format!("{first}s-{}-{index}", self.hardware(index).model.replace(' ', "-"))
             }
             Platform::Android => {
-                format!("{}_AndroidForWork_{}", first.to_lowercase(), self.draw(index, stream::NAME) % 100_000)
+                format!(
+                    "{}_AndroidForWork_{}",
+                    first.to_lowercase(),
+                    self.draw(index, stream::NAME) % 100_000
+                )
             }
             Platform::Linux => format!("{}-ubuntu-{index}", first.to_lowercase()),
         }
@@ -291,18 +297,24 @@ impl Recipe {
                 _ if aosp => "intuneAosp".into(),
                 _ => "mdm".into(),
             },
-            Property::OsVersion => {
-                (*pick(platform.versions(), self.draw(index, stream::VERSION))).into()
-            }
+            Property::OsVersion => (*pick(platform.versions(), self.draw(index, stream::VERSION))).into(),
             Property::EasActivated => Scalar::Bool(platform == Platform::Windows),
             Property::EasDeviceId => {
-                if platform == Platform::Windows { format!("{misc:016X}{misc:016X}").into() } else { "".into() }
+                if platform == Platform::Windows {
+                    format!("{misc:016X}{misc:016X}").into()
+                } else {
+                    "".into()
+                }
             }
-            Property::EasActivationDateTime | Property::ExchangeLastSuccessfulSyncDateTime => Scalar::Time(NEVER),
+            Property::EasActivationDateTime | Property::ExchangeLastSuccessfulSyncDateTime => {
+                Scalar::Time(NEVER)
+            }
             Property::AzureAdRegistered => Scalar::Bool(self.entra_device_id(index).is_some()),
             Property::DeviceEnrollmentType => match platform {
                 _ if aosp => "androidAOSPUserOwnedDeviceEnrollment".into(),
-                Platform::Windows if self.compliance(index) == "configManager" => "windowsCoManagement".into(),
+                Platform::Windows if self.compliance(index) == "configManager" => {
+                    "windowsCoManagement".into()
+                }
                 Platform::Windows => "windowsAzureADJoin".into(),
                 Platform::Ios if self.personal(index) => "appleUserEnrollment".into(),
                 Platform::Ios | Platform::MacOs => "appleBulkWithUser".into(),
@@ -335,7 +347,11 @@ impl Recipe {
                 format!("{user}_{}_12/19/2024_11:47 AM", platform.operating_system()).into()
             }
             Property::PartnerReportedThreatState => {
-                if misc % 100 == 7 { "mediumSeverity".into() } else { "unknown".into() }
+                if misc % 100 == 7 {
+                    "mediumSeverity".into()
+                } else {
+                    "unknown".into()
+                }
             }
             Property::ManagementCertificateExpirationDate => {
                 Scalar::Time(self.epoch + Duration::days(200) + whole_seconds(misc % 8_640_000))
@@ -412,7 +428,8 @@ mod tests {
             let mac = recipe.wifi_mac(index);
             assert!(
                 mac.is_empty()
-                    || mac.len() == 12 && mac.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b)),
+                    || mac.len() == 12
+                        && mac.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b)),
                 "{mac}"
             );
             let id = recipe.intune_id(index);
@@ -433,7 +450,8 @@ mod tests {
         let serials: Vec<_> = (0..5_000).map(|index| recipe.serial(index)).collect();
         assert!(serials.iter().any(String::is_empty) && serials.iter().any(|serial| serial == "0"));
         assert!((0..5_000).any(|index| recipe.entra_device_id(index).is_none()));
-        let docks = (0..5_000).filter(|index| recipe.ethernet_mac(*index).as_deref() == Some(SHARED_DOCK_MAC));
+        let docks =
+            (0..5_000).filter(|index| recipe.ethernet_mac(*index).as_deref() == Some(SHARED_DOCK_MAC));
         assert!(docks.count() > 2);
     }
 

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 
 pub use generate::Recipe;
 pub use permutation::mix;
-pub use property::{NO_ENTRA_ID, NO_GRACE, Precision, Property, Scalar, parse_timestamp, timestamp};
+pub use property::{
+    NEVER_OR_NO_GRACE, NO_ENTRA_ID, NO_GRACE, Precision, Property, Scalar, parse_timestamp, timestamp,
+};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -92,11 +94,6 @@ impl Fleet {
         self.recipe.count
     }
 
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.recipe.count == 0
-    }
-
     /// How many devices Intune manages now.
     #[must_use]
     pub fn managed(&self) -> u64 {
@@ -122,27 +119,27 @@ impl Fleet {
     #[must_use]
     pub fn index_of(&self, intune_id: &str) -> Option<u64> {
         let wanted = intune_id.to_lowercase();
-        self.named
-            .get(&wanted)
-            .copied()
-            .or_else(|| {
-                Uuid::parse_str(&wanted).ok().and_then(|id| self.recipe.index_of_intune_id(id)).filter(|index| {
-                    !self.records.get(index).is_some_and(|record| record.patch.contains_key("id"))
-                })
+        self.named.get(&wanted).copied().or_else(|| {
+            Uuid::parse_str(&wanted).ok().and_then(|id| self.recipe.index_of_intune_id(id)).filter(|index| {
+                !self.records.get(index).is_some_and(|record| record.patch.contains_key("id"))
             })
+        })
     }
 
     /// The device that `id` names: an Intune id, an Entra device id or an Entra object id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<u64> {
-        self.index_of(id).or_else(|| self.index_of_entra_device(id)).or_else(|| self.index_of_entra_object(id))
+        self.index_of(id)
+            .or_else(|| self.index_of_entra_device(id))
+            .or_else(|| self.index_of_entra_object(id))
     }
 
     #[must_use]
     pub fn index_of_entra_device(&self, device_id: &str) -> Option<u64> {
         let wanted = device_id.to_lowercase();
         self.entra_named.get(&wanted).copied().or_else(|| {
-            let index = Uuid::parse_str(&wanted).ok().and_then(|id| self.recipe.index_of_entra_device_id(id))?;
+            let index =
+                Uuid::parse_str(&wanted).ok().and_then(|id| self.recipe.index_of_entra_device_id(id))?;
             let moved = self
                 .records
                 .get(&index)
@@ -206,7 +203,8 @@ impl Fleet {
         self.write(index, patch, now);
         let device = self.device(index, now);
         let to = device.text(Property::ComplianceState);
-        let touched = Touched { compliance: device.entra_compliance() != was, other: from == to, removed: false };
+        let touched =
+            Touched { compliance: device.entra_compliance() != was, other: from == to, removed: false };
         self.changes.push(index, touched);
         Ok((from != to).then_some(Flip { from, to }))
     }

@@ -116,6 +116,34 @@ impl Property {
         }
     }
 
+    /// Whether LIST writes "" where the value is missing; the others are null there.
+    #[must_use]
+    pub const fn is_empty_text_in_list(self) -> bool {
+        matches!(
+            self,
+            Self::UserId
+                | Self::DeviceName
+                | Self::OperatingSystem
+                | Self::OsVersion
+                | Self::EasDeviceId
+                | Self::EmailAddress
+                | Self::AzureAdDeviceId
+                | Self::DeviceCategoryDisplayName
+                | Self::UserPrincipalName
+                | Self::Model
+                | Self::Manufacturer
+                | Self::Imei
+                | Self::SerialNumber
+                | Self::PhoneNumber
+                | Self::AndroidSecurityPatchLevel
+                | Self::UserDisplayName
+                | Self::WiFiMacAddress
+                | Self::SubscriberCarrier
+                | Self::Meid
+                | Self::ManagedDeviceName
+        )
+    }
+
     /// Sent only when `$select` names it: recorded v1.0 payloads of 2024 and 2025 lack it although the schema
     /// of 2026-08 has it.
     #[must_use]
@@ -128,6 +156,8 @@ impl Property {
 pub const NEVER: OffsetDateTime = datetime!(0001-01-01 0:00 UTC);
 /// "No grace period": the service writes `9999-12-31T23:59:59Z` or `…59.9999999Z`.
 pub const NO_GRACE: OffsetDateTime = datetime!(9999-12-31 23:59:59.9999999 UTC);
+/// Both sentinels: times that stand for none.
+pub const NEVER_OR_NO_GRACE: [OffsetDateTime; 2] = [NEVER, NO_GRACE];
 /// What a device without an Entra identity carries as `azureADDeviceId`.
 pub const NO_ENTRA_ID: &str = "00000000-0000-0000-0000-000000000000";
 

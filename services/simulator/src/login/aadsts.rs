@@ -277,10 +277,7 @@ impl Aadsts {
 
     #[must_use]
     pub fn verifier_missing() -> Self {
-        Self::invalid_grant(
-            50_148,
-            "The size of the Code_Verifier is not the expected 43 to 128 characters.",
-        )
+        Self::invalid_grant(50_148, "The size of the Code_Verifier is not the expected 43 to 128 characters.")
     }
 
     #[must_use]
@@ -347,7 +344,12 @@ impl Aadsts {
             _ if status.is_server_error() => "server_error",
             _ => "invalid_request",
         };
-        Self::new(code, status, error, "The service answered with the error that the simulator was told to give.")
+        Self::new(
+            code,
+            status,
+            error,
+            "The service answered with the error that the simulator was told to give.",
+        )
     }
 
     /// `error_description`, with the ids and the time that every error carries.
@@ -386,9 +388,7 @@ impl Aadsts {
     pub fn response(&self, public_url: &str, now: OffsetDateTime) -> Response {
         let mut response = (self.status, Json(self.body(public_url, now))).into_response();
         stamp(&mut response);
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache"));
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache"));
         response
     }
 }

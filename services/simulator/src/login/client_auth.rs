@@ -13,7 +13,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{aadsts::Aadsts, token::Form};
-use crate::{directory::App, fleet::timestamp, fleet::Precision, world::World};
+use crate::{directory::App, fleet::Precision, fleet::timestamp, world::World};
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Clocks may differ by this much.
@@ -43,7 +43,9 @@ pub fn authenticate(
             return Err(Aadsts::missing_parameter("client_assertion_type"));
         }
         check_assertion(&app, assertion, audience, now)?;
-    } else if let Some(secret) = form.get("client_secret").map(str::to_owned).or(basic.map(|(_, secret)| secret)) {
+    } else if let Some(secret) =
+        form.get("client_secret").map(str::to_owned).or(basic.map(|(_, secret)| secret))
+    {
         check_secret(&app, &secret, now)?;
     } else {
         return Err(Aadsts::no_credential());
@@ -112,7 +114,10 @@ fn check_assertion(app: &App, jwt: &str, audience: &str, now: OffsetDateTime) ->
         (None, None) => false,
     });
     let invalid_signature = |reason: &str| {
-        Aadsts::assertion(700_027, format!("Client assertion contains an invalid signature. [Reason - {reason}]"))
+        Aadsts::assertion(
+            700_027,
+            format!("Client assertion contains an invalid signature. [Reason - {reason}]"),
+        )
     };
     let shown = sha256.or(sha1).map_or_else(|| "none".to_owned(), hex::encode_upper);
     let Some(certificate) = certificate else {
@@ -151,13 +156,15 @@ fn check_assertion(app: &App, jwt: &str, audience: &str, now: OffsetDateTime) ->
     if text("sub") != text("iss") {
         return Err(Aadsts::assertion(50_048, "Subject must match Issuer claim in the client assertion."));
     }
-    let instant = |name: &str| claims[name].as_f64().and_then(|seconds| whole_seconds(seconds));
+    let instant = |name: &str| claims[name].as_f64().and_then(whole_seconds);
     let expires = instant("exp").ok_or_else(malformed)?;
     let starts = instant("nbf").or_else(|| instant("iat"));
     let seconds = now.unix_timestamp();
     if expires + SKEW_SECONDS < seconds || starts.is_some_and(|starts| starts - SKEW_SECONDS > seconds) {
         let show = |at: i64| {
-            OffsetDateTime::from_unix_timestamp(at).map(|at| timestamp(at, Precision::Ticks)).unwrap_or_default()
+            OffsetDateTime::from_unix_timestamp(at)
+                .map(|at| timestamp(at, Precision::Ticks))
+                .unwrap_or_default()
         };
         return Err(Aadsts::assertion(
             700_024,

@@ -23,7 +23,8 @@ pub async fn configuration(State(world): State<Arc<World>>, Path(segment): Path<
         Ok(authority) => authority,
         // The token endpoint calls the same code invalid_request.
         Err(error) => {
-            return Aadsts { error: "invalid_tenant", ..error }.response(&world.public_url, world.clock.login());
+            return Aadsts { error: "invalid_tenant", ..error }
+                .response(&world.public_url, world.clock.login());
         }
     };
     let base = &world.public_url;
@@ -83,9 +84,7 @@ pub async fn instance(State(world): State<Arc<World>>, Path(_): Path<String>) ->
 
 fn cached(body: Value) -> Response {
     let mut response = (StatusCode::OK, Json(body)).into_response();
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=86400, private"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=86400, private"));
     stamp(&mut response);
     response
 }

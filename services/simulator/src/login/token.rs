@@ -105,7 +105,8 @@ fn client_credentials(world: &World, tenant: &Tenant, app: &App, scope: &str) ->
     // The id URI of the Intune API ends in a slash, so its scope has two.
     let intune_api = resource.trim_end_matches('/') == INTUNE_API_RESOURCE;
     let graph = [GRAPH_RESOURCE, GRAPH_APP_ID, world.public_url.as_str()].contains(&resource);
-    if !graph && !(intune_api && state.licensed) {
+    let reachable = graph || (intune_api && state.licensed);
+    if !reachable {
         return Err(Aadsts::resource_missing(resource, &tenant.name));
     }
     let principal = match state.principals.get(&app.client_id.to_lowercase()) {
@@ -131,7 +132,8 @@ fn client_credentials(world: &World, tenant: &Tenant, app: &App, scope: &str) ->
         "iat": now.unix_timestamp(), "nbf": now.unix_timestamp(),
         "exp": now.unix_timestamp() + i64::from(lifetime),
         "app_displayname": app.name, "appid": app.client_id, "appidacr": "1", "idtyp": "app",
-        "tid": tenant.id, "ver": "1.0", "uti": URL_SAFE_NO_PAD.encode(random_guid().as_bytes()),
+        "tid": tenant.id, "ver": "1.0", "sim_generation": principal.token_generation,
+        "uti": URL_SAFE_NO_PAD.encode(random_guid().as_bytes()),
     });
     if !roles.is_empty() {
         claims["roles"] = json!(roles);
@@ -144,10 +146,7 @@ fn client_credentials(world: &World, tenant: &Tenant, app: &App, scope: &str) ->
 
 /// 3599 to 5399 seconds: the service draws 60 to 90 minutes.
 fn lifetime_seconds(world: &World) -> u32 {
-    world
-        .settings()
-        .token_lifetime_seconds
-        .unwrap_or_else(|| 3_599 + world.faults().random_below(1_801))
+    world.settings().token_lifetime_seconds.unwrap_or_else(|| 3_599 + world.faults().random_below(1_801))
 }
 
 fn redeem(world: &World, app: &App, segment: &str, value: &str, form: &Form) -> Result<Code, Aadsts> {

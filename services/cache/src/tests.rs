@@ -1,0 +1,194 @@
+//! On a real Redis, each test under a prefix of its own.
+
+use std::time::Duration;
+
+use domain::device::{ComplianceState, DeviceFacts};
+use domain::resolver::LookupKey;
+use domain::snapshot::{OrgSettings, OrgSnapshot};
+use domain::time::{Clock, Ids, SystemClock};
+use domain::{CredentialId, DeviceId, EdgeId, LinkId, OrgId, SiteId};
+use futures::StreamExt;
+use uuid::Uuid;
+
+use crate::{Budget, BusEvent, BusMessage, Cache, CacheConfig, CacheError, CachedCredential, SpilledRecord};
+
+const ORG: OrgId = OrgId(Uuid::from_u128(1));
+
+fn url() -> String {
+    std::env::var("GATEHOUSE_TEST_REDIS_URL")
+        .unwrap_or_else(|_| panic!("GATEHOUSE_TEST_REDIS_URL is not set: run the tests with ./dev test"))
+}
+
+fn config() -> CacheConfig {
+    CacheConfig {
+        prefix: format!("test_{}", Ids::system().uuid(SystemClock.now()).simple()),
+        decision_timeout: Duration::from_secs(2),
+        spill_idle: Duration::from_millis(200),
+        spill_records_max: 10,
+        ..CacheConfig::default()
+    }
+}
+
+fn cache() -> Cache {
+    Cache::connect(&url(), config()).unwrap()
+}
+
+fn device(n: u128) -> DeviceFacts {
+    let id = DeviceId(Uuid::from_u128(n));
+    DeviceFacts::bare(LinkId(Uuid::nil()), id, ComplianceState::Compliant, SystemClock.now())
+}
+
+fn snapshot(revision: i64) -> OrgSnapshot {
+    OrgSnapshot { org: ORG, revision, settings: OrgSettings::default(), links: Vec::new(), policy: None }
+}
+
+fn accounting(n: u128) -> SpilledRecord {
+    SpilledRecord::Accounting(Box::new(domain::session::Accounting {
+        org: ORG,
+        id: Uuid::from_u128(n).into(),
+        edge: EdgeId(Uuid::nil()),
+        site: SiteId(Uuid::nil()),
+        session: Uuid::nil().into(),
+        session_key: "s".to_owned(),
+        status: domain::session::AccountingStatus::Start,
+        at: SystemClock.now(),
+        mac: None,
+        user_name: None,
+        framed_ip: None,
+        bytes_in: None,
+        bytes_out: None,
+        session_seconds: None,
+        terminate_cause: None,
+    }))
+}
+
+#[tokio::test]
+async fn readers_fill_and_the_relay_replaces() {
+    let cache = cache();
+    let keys = [LookupKey::Serial("a".to_owned()), LookupKey::Name("b".to_owned())];
+    assert_eq!(cache.lookups(ORG, &keys).await.unwrap(), [None, None]);
+    cache.fill_lookup(ORG, &keys[0], &[]).await.unwrap();
+    cache.fill_lookup(ORG, &keys[1], &[device(1)]).await.unwrap();
+    cache.put_lookups(ORG, &[(keys[0].clone(), vec![device(2)])]).await.unwrap();
+    // A reader that looked before the change comes too late.
+    cache.fill_lookup(ORG, &keys[0], &[]).await.unwrap();
+    let found = cache.lookups(ORG, &keys).await.unwrap();
+    assert_eq!(found[0].as_ref().unwrap()[0].id, device(2).id);
+    assert_eq!(found[1].as_ref().unwrap()[0].id, device(1).id);
+    assert_eq!(cache.lookups(OrgId(Uuid::from_u128(2)), &keys).await.unwrap(), [None, None]);
+}
+
+#[tokio::test]
+async fn an_older_snapshot_never_replaces_a_newer_one() {
+    let cache = cache();
+    assert!(cache.put_snapshot(&snapshot(7)).await.unwrap());
+    assert!(!cache.put_snapshot(&snapshot(6)).await.unwrap());
+    assert_eq!(cache.snapshot(ORG).await.unwrap().unwrap().revision, 7);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let age = cache.snapshot_with_age(ORG).await.unwrap().unwrap().age;
+    assert!(age >= Duration::from_millis(50) && age < Duration::from_secs(5), "{age:?}");
+    assert!(cache.put_snapshot(&snapshot(7)).await.unwrap(), "confirmed");
+    assert!(cache.snapshot_with_age(ORG).await.unwrap().unwrap().age < Duration::from_millis(50));
+}
+
+#[tokio::test]
+async fn credentials_come_and_go() {
+    let cache = cache();
+    let id = CredentialId(Uuid::from_u128(5));
+    let credential = CachedCredential {
+        org: ORG,
+        id,
+        edge: EdgeId(Uuid::nil()),
+        site: SiteId(Uuid::nil()),
+        token_hash: [7; 32],
+        revoked: false,
+    };
+    cache.put_credential(&credential).await.unwrap();
+    assert_eq!(cache.credential(ORG, id).await.unwrap().unwrap().value, credential);
+    cache.drop_credential(ORG, id).await.unwrap();
+    assert_eq!(cache.credential(ORG, id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_bus_carries_messages_and_says_when_it_may_have_lost_some() {
+    let cache = cache();
+    let mut heard = cache.subscribe();
+    assert_eq!(heard.next().await, Some(BusEvent::Lost));
+    let message = BusMessage::Snapshot { org: ORG };
+    cache.publish(&message).await.unwrap();
+    assert_eq!(heard.next().await, Some(BusEvent::Message(message)));
+    assert!(cache.bus_is_up());
+}
+
+#[tokio::test]
+async fn a_spilled_record_is_there_until_it_is_acknowledged() {
+    let cache = cache();
+    cache.spill_push(&[accounting(1), accounting(2), accounting(3)]).await.unwrap();
+    let first = cache.spill_claim("one", 2).await.unwrap();
+    let records: Vec<SpilledRecord> = first.iter().map(|spilled| spilled.record.clone().unwrap()).collect();
+    assert_eq!(records[1], {
+        let SpilledRecord::Accounting(message) = &records[1] else { unreachable!() };
+        assert_eq!(message.id, Uuid::from_u128(2).into());
+        records[1].clone()
+    });
+    assert_eq!(cache.spill_claim("one", 2).await.unwrap().len(), 2, "what one holds, it is given again");
+    assert_eq!(cache.spill_claim("two", 5).await.unwrap().len(), 1, "the others get what is left");
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    // `one` died.
+    let ids: Vec<_> = cache.spill_claim("three", 5).await.unwrap().into_iter().map(|s| s.id).collect();
+    assert_eq!(ids.len(), 3);
+    cache.spill_ack(&ids[..2]).await.unwrap();
+    cache.spill_set_aside(&ids[2], "a test").await.unwrap();
+    assert_eq!(cache.spill_depth().await.unwrap(), 0);
+    assert!(cache.spill_claim("one", 5).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_spill_is_bounded() {
+    let cache = cache();
+    let records: Vec<SpilledRecord> = (0..10).map(accounting).collect();
+    cache.spill_push(&records).await.unwrap();
+    assert!(matches!(cache.spill_push(&records[..1]).await, Err(CacheError::SpillFull)));
+}
+
+#[tokio::test]
+async fn a_budget_refills_evenly() {
+    let cache = cache();
+    let take = async |cost| cache.take_budget("graph", cost, 10, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(take(10).await, Budget::Granted);
+    let Budget::RetryAfter(wait) = take(5).await else { panic!("the bucket is empty") };
+    assert!(wait > Duration::from_millis(300) && wait <= Duration::from_millis(500), "{wait:?}");
+    tokio::time::sleep(wait + Duration::from_millis(20)).await;
+    assert_eq!(take(5).await, Budget::Granted);
+    assert!(matches!(take(100).await, Budget::RetryAfter(wait) if wait <= Duration::from_secs(1)));
+}
+
+#[tokio::test]
+async fn a_session_that_ended_is_not_brought_back() {
+    let cache = cache();
+    let ttl = Duration::from_secs(60);
+    assert!(cache.session_create("a", b"1", ttl).await.unwrap());
+    assert!(!cache.session_create("a", b"2", ttl).await.unwrap());
+    assert!(cache.session_save("a", b"3", ttl).await.unwrap());
+    assert_eq!(cache.session_load("a").await.unwrap().as_deref(), Some(&b"3"[..]));
+    cache.session_delete("a").await.unwrap();
+    assert!(!cache.session_save("a", b"4", ttl).await.unwrap());
+    assert_eq!(cache.session_load("a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_costs_its_timeout_once() {
+    // Takes connections, and never answers.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let cache =
+        Cache::connect(&url, CacheConfig { decision_timeout: Duration::from_millis(100), ..config() })
+            .unwrap();
+    let keys = [LookupKey::Serial("a".to_owned())];
+    let started = std::time::Instant::now();
+    assert!(matches!(cache.lookups(ORG, &keys).await, Err(CacheError::TimedOut(_))));
+    for _ in 0..1_000 {
+        assert!(matches!(cache.lookups(ORG, &keys).await, Err(CacheError::CoolingDown)));
+    }
+    assert!(started.elapsed() < Duration::from_millis(450), "{:?}", started.elapsed());
+}

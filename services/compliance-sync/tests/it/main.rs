@@ -1,0 +1,11 @@
+//! The sync on real PostgreSQL and Redis, against a Graph that does as it is told.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod concurrency;
+mod graph;
+mod moves;
+mod sweeps;
+mod throughput;
+mod troubles;
+mod world;

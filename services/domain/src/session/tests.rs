@@ -1,0 +1,92 @@
+use proptest::prelude::*;
+use time::Duration;
+use time::macros::datetime;
+use uuid::Uuid;
+
+use super::*;
+
+const T0: OffsetDateTime = datetime!(2026-11-20 12:00 UTC);
+
+fn message(status: AccountingStatus, seconds: i64) -> Accounting {
+    let (org, edge, site) = (OrgId(Uuid::nil()), EdgeId(Uuid::nil()), SiteId(Uuid::nil()));
+    let at = T0 + Duration::seconds(seconds);
+    Accounting {
+        org,
+        id: EventId(uuid_of(at, status.as_str())),
+        edge,
+        site,
+        session: session_id(org, edge, "s"),
+        session_key: "s".to_owned(),
+        status,
+        at,
+        mac: None,
+        user_name: None,
+        framed_ip: Some(IpAddr::from([10, 0, 0, 7])),
+        bytes_in: Some(seconds),
+        bytes_out: None,
+        session_seconds: None,
+        terminate_cause: None,
+    }
+}
+
+fn decided(seconds: i64) -> Stay {
+    let mut stay = Stay::unknown(&message(AccountingStatus::Start, seconds));
+    stay.decided_at = Some(T0 + Duration::seconds(seconds));
+    stay
+}
+
+fn kinds(events: &[Event]) -> Vec<&'static str> {
+    events.iter().map(|event| event.kind.as_str()).collect()
+}
+
+#[test]
+fn a_stay_tells_its_story_once() {
+    let mut stay = decided(0);
+    let start = message(AccountingStatus::Start, 1);
+    assert_eq!(kinds(&stay.apply(&start)), ["NAC_SESSION_STARTED", "NAC_CLIENT_IP_ASSIGNED"]);
+    assert_eq!(kinds(&stay.apply(&start)), [""; 0], "a repeat");
+    assert_eq!(kinds(&stay.apply(&message(AccountingStatus::Interim, 300))), [""; 0]);
+    assert_eq!(stay.bytes_in, Some(300));
+    assert_eq!(kinds(&stay.apply(&message(AccountingStatus::Interim, 200))), [""; 0], "late");
+    assert_eq!(stay.bytes_in, Some(300));
+    let stop = message(AccountingStatus::Stop, 600);
+    assert_eq!(kinds(&stay.apply(&stop)), ["NAC_SESSION_ENDED"]);
+    assert_eq!(kinds(&stay.apply(&stop)), [""; 0]);
+    assert_eq!(kinds(&stay.apply(&message(AccountingStatus::Interim, 700))), [""; 0], "stop wins");
+    assert_eq!(stay.ended_at, Some(stop.at));
+    assert_eq!(
+        kinds(&stay.apply(&message(AccountingStatus::Start, 800)))[0],
+        "NAC_SESSION_STARTED",
+        "a new stay"
+    );
+    assert_eq!((stay.ended_at, stay.bytes_in), (None, Some(800)));
+}
+
+#[test]
+fn a_stop_of_an_earlier_stay_ends_nothing() {
+    let mut stay = decided(100);
+    assert_eq!(kinds(&stay.apply(&message(AccountingStatus::Stop, 50))), [""; 0]);
+    assert_eq!(stay.ended_at, None);
+    assert_eq!(kinds(&stay.apply(&message(AccountingStatus::Stop, 100))), ["NAC_SESSION_ENDED"]);
+}
+
+proptest! {
+    /// Whatever the order and however often they come: the stop decides, and each line of history is told once.
+    #[test]
+    fn order_does_not_matter(order in Just(vec![0, 1, 2, 3, 0, 1, 2, 3]).prop_shuffle()) {
+        let messages = [
+            message(AccountingStatus::Start, 1),
+            message(AccountingStatus::Interim, 100),
+            message(AccountingStatus::Interim, 200),
+            message(AccountingStatus::Stop, 300),
+        ];
+        let mut stay = decided(0);
+        let events: Vec<Event> = order.iter().flat_map(|i| stay.apply(&messages[*i])).collect();
+        prop_assert_eq!(stay.ended_at, Some(messages[3].at));
+        prop_assert_eq!(stay.bytes_in, Some(300));
+        let ended = events.iter().filter(|event| event.kind == EventKind::NacSessionEnded).count();
+        let started = events.iter().filter(|event| event.kind == EventKind::NacSessionStarted).count();
+        prop_assert_eq!(ended, 1);
+        prop_assert!(started <= 1);
+    }
+}

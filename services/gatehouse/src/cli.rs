@@ -1,0 +1,69 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Sources};
+use crate::dev::DevArgs;
+use crate::roles::Role;
+
+/// Gatehouse: network access control from device compliance.
+#[derive(Debug, Parser)]
+#[command(name = "gatehouse", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one role, or several, until SIGTERM.
+    Serve {
+        /// Repeat it for several.
+        #[arg(long, required = true, value_delimiter = ',')]
+        role: Vec<Role>,
+        #[command(flatten)]
+        settings: SettingArgs,
+    },
+    /// Bring the schema up to date, as its owner (GATEHOUSE_OWNER_DATABASE_URL).
+    Migrate {
+        #[command(flatten)]
+        settings: SettingArgs,
+    },
+    /// About the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Run everything on this machine, with servers of its own and a demo organization.
+    Dev(DevArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check it, and print what holds, without secrets.
+    Check {
+        #[arg(long, default_value = "all", value_delimiter = ',')]
+        role: Vec<Role>,
+        #[command(flatten)]
+        settings: SettingArgs,
+    },
+}
+
+/// Settings come from GATEHOUSE_… variables, from a file of such lines, and from flags; the last wins.
+#[derive(Debug, Args)]
+pub struct SettingArgs {
+    /// A file of NAME=value lines.
+    #[arg(long, env = "GATEHOUSE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, as in --set NAC_LISTEN=0.0.0.0:8401; repeatable.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+impl SettingArgs {
+    pub fn sources(&self) -> Result<Sources, ConfigError> {
+        Sources::read(self.config.as_deref(), &self.set)
+    }
+}

@@ -1,0 +1,456 @@
+//! What a process is told: by flags, environment and file, checked as a whole before anything starts.
+
+mod reader;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use compliance_sync::SyncConfig;
+use nac::NacConfig;
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+use uuid::Uuid;
+
+pub use reader::{ConfigError, Effective, Origin, PREFIX, Problem, Reader, Sources};
+
+use crate::roles::Roles;
+use crate::telemetry::LogFormat;
+
+/// Everything that `gatehouse serve` needs, for the roles it was asked for.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub roles: Roles,
+    pub process: ProcessConfig,
+    pub database: DatabaseConfig,
+    pub redis: RedisConfig,
+    /// Of the roles dashboard and sync.
+    pub microsoft: Option<MicrosoftConfig>,
+    pub dashboard: Option<DashboardConfig>,
+    pub nac: Option<NacListener>,
+    pub sync: Option<SyncConfig>,
+}
+
+/// What every process has.
+#[derive(Clone, Debug)]
+pub struct ProcessConfig {
+    pub admin_listen: SocketAddr,
+    pub log_format: LogFormat,
+    pub log_filter: String,
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    pub url: SecretString,
+    pub connections_max: u32,
+    pub acquire_timeout: Duration,
+    pub statement_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct RedisConfig {
+    pub url: SecretString,
+    pub prefix: String,
+    pub decision_timeout: Duration,
+    pub command_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct MicrosoftConfig {
+    pub cloud: microsoft::Cloud,
+    pub client_id: Uuid,
+    pub credential: microsoft::Credential,
+    pub request_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct DashboardConfig {
+    pub listen: SocketAddr,
+    /// `None`: `http://` and the address it listens on.
+    pub public_url: Option<Url>,
+    pub nac_public_url: Url,
+    pub request_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct NacListener {
+    pub listen: SocketAddr,
+    pub limits: NacConfig,
+}
+
+/// The settings as they are, for people.
+#[derive(Debug)]
+pub struct Checked {
+    pub config: Config,
+    pub effective: Vec<Effective>,
+}
+
+impl Config {
+    /// Reads the settings that the roles need, and checks them against each other.
+    pub fn read(sources: Sources, roles: Roles) -> Result<Checked, ConfigError> {
+        let mut reader = Reader::new(sources);
+        let process = process(&mut reader);
+        let database = database(&mut reader);
+        let redis = redis(&mut reader);
+        // Settings of roles that this process has not are read too, so that one file can serve all processes; what
+        // they lack is no problem then.
+        let microsoft = microsoft_config(&mut reader, roles.dashboard || roles.sync);
+        let dashboard = dashboard(&mut reader);
+        let nac = nac(&mut reader);
+        let sync = sync(&mut reader);
+
+        if database.acquire_timeout >= database.statement_timeout {
+            reader.problem(
+                "DATABASE_ACQUIRE_TIMEOUT_MILLISECONDS",
+                "must be less than GATEHOUSE_DATABASE_STATEMENT_TIMEOUT_MILLISECONDS: lower it, or raise the other",
+            );
+        }
+        if redis.decision_timeout > redis.command_timeout {
+            reader.problem(
+                "REDIS_DECISION_TIMEOUT_MILLISECONDS",
+                "must not be more than GATEHOUSE_REDIS_COMMAND_TIMEOUT_MILLISECONDS: lower it",
+            );
+        }
+        if let Some(microsoft) = &microsoft
+            && microsoft.request_timeout * 2 > Duration::from_secs(sync.lease_seconds.into())
+        {
+            reader.problem(
+                "SYNC_LEASE_SECONDS",
+                "must be at least twice GATEHOUSE_MICROSOFT_REQUEST_TIMEOUT_SECONDS, or a slow page outlives its \
+                 lease: raise it",
+            );
+        }
+        if roles.dashboard && roles.nac && dashboard.listen == nac.listen && nac.listen.port() != 0 {
+            reader.problem("NAC_LISTEN", "is also GATEHOUSE_DASHBOARD_LISTEN: give each a port of its own");
+        }
+        let effective = reader.finish()?;
+        let config = Self {
+            process,
+            database,
+            redis,
+            microsoft,
+            dashboard: roles.dashboard.then_some(dashboard),
+            nac: roles.nac.then_some(nac),
+            sync: roles.sync.then_some(sync),
+            roles,
+        };
+        Ok(Checked { config, effective })
+    }
+}
+
+fn process(reader: &mut Reader) -> ProcessConfig {
+    ProcessConfig {
+        admin_listen: reader.value(
+            "ADMIN_LISTEN",
+            local(9100),
+            "address of /healthz, /readyz and /metrics; keep it from the public",
+        ),
+        log_format: reader.value("LOG_FORMAT", LogFormat::Auto, "auto, pretty or json"),
+        log_filter: reader.value(
+            "LOG_FILTER",
+            "info,sqlx=warn,hyper=warn".to_owned(),
+            "which log lines are written, in the form of RUST_LOG",
+        ),
+        shutdown_grace: seconds(reader.number(
+            "SHUTDOWN_GRACE_SECONDS",
+            25,
+            &(1..=600),
+            "how long a process may finish what is under way after SIGTERM",
+        )),
+    }
+}
+
+fn database(reader: &mut Reader) -> DatabaseConfig {
+    DatabaseConfig {
+        url: reader
+            .required_secret("DATABASE_URL", "URL of PostgreSQL, as a role that is NOSUPERUSER NOBYPASSRLS"),
+        connections_max: reader.number(
+            "DATABASE_CONNECTIONS_MAX",
+            8,
+            &(2..=200),
+            "connections of this process; two to four per core of the database are best",
+        ),
+        acquire_timeout: millis(reader.number(
+            "DATABASE_ACQUIRE_TIMEOUT_MILLISECONDS",
+            3_000,
+            &(50..=60_000),
+            "how long to wait for a connection",
+        )),
+        statement_timeout: millis(reader.number(
+            "DATABASE_STATEMENT_TIMEOUT_MILLISECONDS",
+            15_000,
+            &(100..=600_000),
+            "PostgreSQL gives up on a statement after this",
+        )),
+    }
+}
+
+fn redis(reader: &mut Reader) -> RedisConfig {
+    RedisConfig {
+        url: reader.required_secret("REDIS_URL", "URL of Redis"),
+        prefix: reader.value("REDIS_PREFIX", "gh".to_owned(), "first part of every key"),
+        decision_timeout: millis(reader.number(
+            "REDIS_DECISION_TIMEOUT_MILLISECONDS",
+            200,
+            &(10..=5_000),
+            "how long a decision waits for Redis before it goes on without",
+        )),
+        command_timeout: millis(reader.number(
+            "REDIS_COMMAND_TIMEOUT_MILLISECONDS",
+            2_000,
+            &(50..=30_000),
+            "how long everything else waits for Redis",
+        )),
+    }
+}
+
+fn dashboard(reader: &mut Reader) -> DashboardConfig {
+    let listen = reader.value("DASHBOARD_LISTEN", local(8400), "address of the dashboard");
+    let public_url: Option<Url> = reader.optional(
+        "PUBLIC_URL",
+        "where browsers reach the dashboard; default: http:// and the address it listens on",
+    );
+    if let Some(url) = &public_url
+        && (!matches!(url.scheme(), "http" | "https") || url.path() != "/")
+    {
+        reader.problem("PUBLIC_URL", "must be scheme, host and port alone, as in https://gatehouse.example");
+    }
+    let nac_public_url = reader.value(
+        "NAC_PUBLIC_URL",
+        url("http://127.0.0.1:8401"),
+        "where edges reach the NAC API; shown beside a new edge token",
+    );
+    let request_timeout = seconds(reader.number(
+        "DASHBOARD_REQUEST_TIMEOUT_SECONDS",
+        60,
+        &(5..=600),
+        "a page that takes longer is cut off; linking waits up to 20 s for Microsoft",
+    ));
+    DashboardConfig { listen, public_url, nac_public_url, request_timeout }
+}
+
+fn nac(reader: &mut Reader) -> NacListener {
+    let listen = reader.value("NAC_LISTEN", local(8401), "address of the NAC API");
+    let default = NacConfig::default();
+    let limits = NacConfig {
+        body_bytes_max: reader.number(
+            "NAC_BODY_BYTES_MAX",
+            default.body_bytes_max,
+            &(4_096..=16_777_216),
+            "longest request body of an edge",
+        ),
+        request_timeout: seconds(reader.number(
+            "NAC_REQUEST_TIMEOUT_SECONDS",
+            default.request_timeout.as_secs(),
+            &(1..=120),
+            "an answer that takes longer is cut off; long polls have their wait on top",
+        )),
+        memory_ttl: millis(reader.number(
+            "NAC_MEMORY_TTL_MILLISECONDS",
+            as_millis(default.memory_ttl),
+            &(0..=600_000),
+            "how long facts are trusted without asking Redis or PostgreSQL again",
+        )),
+        store_read_timeout: millis(reader.number(
+            "NAC_STORE_READ_TIMEOUT_MILLISECONDS",
+            as_millis(default.store_read_timeout),
+            &(10..=30_000),
+            "how long a decision waits for PostgreSQL",
+        )),
+        store_write_timeout: millis(reader.number(
+            "NAC_STORE_WRITE_TIMEOUT_MILLISECONDS",
+            as_millis(default.store_write_timeout),
+            &(10..=30_000),
+            "how long recording waits for PostgreSQL, before records go to Redis",
+        )),
+        recorder_queue_max: reader.number(
+            "NAC_RECORDER_QUEUE_MAX",
+            default.recorder_queue_max,
+            &(16..=1_000_000),
+            "records that may wait to be written, per writer; further requests are answered with 503",
+        ),
+        poll_wait_max: seconds(reader.number(
+            "NAC_POLL_WAIT_SECONDS_MAX",
+            default.poll_wait_max.as_secs(),
+            &(1..=600),
+            "longest wait of an edge that polls for commands",
+        )),
+        polls_max: reader.number(
+            "NAC_POLLS_MAX",
+            default.polls_max,
+            &(1..=1_000_000),
+            "edges that may wait for commands at a time",
+        ),
+        redeliver_after: seconds(reader.number(
+            "NAC_REDELIVER_AFTER_SECONDS",
+            default.redeliver_after.as_secs(),
+            &(1..=3_600),
+            "a command that was not acknowledged is handed out again after this",
+        )),
+        ..default
+    };
+    if limits.store_read_timeout + limits.store_write_timeout >= limits.request_timeout {
+        reader.problem(
+            "NAC_REQUEST_TIMEOUT_SECONDS",
+            "must be more than GATEHOUSE_NAC_STORE_READ_TIMEOUT_MILLISECONDS and \
+             GATEHOUSE_NAC_STORE_WRITE_TIMEOUT_MILLISECONDS together, or no request outlives an absent PostgreSQL: \
+             raise it",
+        );
+    }
+    NacListener { listen, limits }
+}
+
+fn sync(reader: &mut Reader) -> SyncConfig {
+    let config =
+        reader.numbers("SYNC", SyncConfig::default(), "limits of the sync; the name ends in the unit");
+    if let Err(error) = config.check() {
+        reader.problem("SYNC", error.to_string());
+    }
+    config
+}
+
+fn microsoft_config(reader: &mut Reader, needed: bool) -> Option<MicrosoftConfig> {
+    let name = reader.value(
+        "MICROSOFT_CLOUD",
+        "global".to_owned(),
+        "global, gcc-high, dod or china; custom takes the two URLs below",
+    );
+    let login: Option<Url> = reader.optional("MICROSOFT_LOGIN_URL", "sign-in host of a custom cloud");
+    let graph: Option<Url> = reader.optional("MICROSOFT_GRAPH_URL", "Graph host of a custom cloud");
+    let client_id: Option<Uuid> = reader.optional("MICROSOFT_CLIENT_ID", "client id of the app registration");
+    let certificate = reader.secret(
+        "MICROSOFT_CLIENT_CERTIFICATE",
+        "PEM of the app registration's certificate and its RSA key; better than a secret",
+    );
+    let secret = reader.secret("MICROSOFT_CLIENT_SECRET", "client secret of the app registration");
+    let request_timeout = seconds(reader.number(
+        "MICROSOFT_REQUEST_TIMEOUT_SECONDS",
+        30,
+        &(1..=300),
+        "how long an answer of Microsoft may take",
+    ));
+    let cloud = match (name.as_str(), login, graph) {
+        ("custom", Some(login), Some(graph)) => Some(microsoft::Cloud::custom(login, graph)),
+        ("custom", _, _) => {
+            reader.problem(
+                "MICROSOFT_CLOUD",
+                "is custom: also set GATEHOUSE_MICROSOFT_LOGIN_URL and GATEHOUSE_MICROSOFT_GRAPH_URL",
+            );
+            None
+        }
+        (name, None, None) => microsoft::Cloud::by_name(name).or_else(|| {
+            reader.problem("MICROSOFT_CLOUD", "is no cloud: use global, gcc-high, dod, china or custom");
+            None
+        }),
+        _ => {
+            reader.problem(
+                "MICROSOFT_CLOUD",
+                "must be custom where GATEHOUSE_MICROSOFT_LOGIN_URL or GATEHOUSE_MICROSOFT_GRAPH_URL is set",
+            );
+            None
+        }
+    };
+    let credential = match (certificate, secret) {
+        (Some(_), Some(_)) => {
+            reader.problem(
+                "MICROSOFT_CLIENT_SECRET",
+                "is set, and so is GATEHOUSE_MICROSOFT_CLIENT_CERTIFICATE: keep the certificate",
+            );
+            None
+        }
+        (Some(pem), None) => match microsoft::Certificate::from_pem(pem.expose_secret(), &pem) {
+            Ok(certificate) => Some(microsoft::Credential::Certificate(Box::new(certificate))),
+            Err(error) => {
+                reader.problem("MICROSOFT_CLIENT_CERTIFICATE", error.to_string());
+                None
+            }
+        },
+        (None, Some(secret)) => Some(microsoft::Credential::Secret(secret)),
+        (None, None) if needed => {
+            reader.problem(
+                "MICROSOFT_CLIENT_CERTIFICATE",
+                "is missing: name a PEM file with certificate and key in GATEHOUSE_MICROSOFT_CLIENT_CERTIFICATE_FILE, \
+                 or set GATEHOUSE_MICROSOFT_CLIENT_SECRET",
+            );
+            None
+        }
+        (None, None) => None,
+    };
+    if needed && client_id.is_none() {
+        reader.problem("MICROSOFT_CLIENT_ID", "is missing: the app registration's “Application (client) ID”");
+    }
+    Some(MicrosoftConfig { cloud: cloud?, client_id: client_id?, credential: credential?, request_timeout })
+}
+
+const fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+fn url(text: &str) -> Url {
+    text.parse().expect("a literal URL parses")
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMUM: [(&str, &str); 4] = [
+        ("DATABASE_URL", "postgres://app:pw@db/gatehouse"),
+        ("REDIS_URL", "redis://cache"),
+        ("MICROSOFT_CLIENT_ID", "5b1d0c55-9a7e-4f3c-8a51-6a7e40053000"),
+        ("MICROSOFT_CLIENT_SECRET", "hunter2"),
+    ];
+
+    fn read(more: &[(&str, &str)], roles: Roles) -> Result<Checked, ConfigError> {
+        Config::read(Sources::of(MINIMUM.iter().chain(more).copied()), roles)
+    }
+
+    #[test]
+    fn the_minimum_is_enough_and_no_secret_is_shown() {
+        let checked = read(&[], Roles::ALL).unwrap();
+        let shown: String = checked.effective.iter().map(|line| format!("{line}\n")).collect();
+        assert!(shown.contains("GATEHOUSE_SYNC_LEASE_SECONDS=90"), "{shown}");
+        for secret in ["pw", "hunter2"] {
+            assert!(!shown.contains(secret) && !format!("{:?}", checked.config).contains(secret));
+        }
+    }
+
+    #[test]
+    fn a_role_needs_its_own_settings_alone() {
+        let only = |roles| Config::read(Sources::of(MINIMUM[..2].iter().copied()), roles);
+        assert!(only(Roles { nac: true, ..Roles::default() }).is_ok());
+        let error = only(Roles { sync: true, ..Roles::default() }).unwrap_err().to_string();
+        assert!(error.contains("GATEHOUSE_MICROSOFT_CLIENT_ID: is missing"), "{error}");
+    }
+
+    #[test]
+    fn settings_are_checked_against_each_other() {
+        for (settings, key) in [
+            (&[("SYNC_LEASE_SECONDS", "40")][..], "GATEHOUSE_SYNC_LEASE_SECONDS"),
+            (
+                &[("REDIS_DECISION_TIMEOUT_MILLISECONDS", "3000")],
+                "GATEHOUSE_REDIS_DECISION_TIMEOUT_MILLISECONDS",
+            ),
+            (&[("NAC_LISTEN", "127.0.0.1:8400")], "GATEHOUSE_NAC_LISTEN"),
+            (&[("MICROSOFT_CLOUD", "custom")], "GATEHOUSE_MICROSOFT_CLOUD"),
+            (&[("MICROSOFT_CLOUD", "mars")], "GATEHOUSE_MICROSOFT_CLOUD"),
+            (&[("PUBLIC_URL", "https://x.example/gatehouse")], "GATEHOUSE_PUBLIC_URL"),
+        ] {
+            let error = read(settings, Roles::ALL).unwrap_err();
+            assert_eq!(error.0.len(), 1, "{error}");
+            assert_eq!(error.0[0].key, key);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A process of one or more roles, from its configuration.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use cache::{Cache, CacheConfig};
+use compliance_sync::SyncDeps;
+use domain::time::{Ids, SharedClock, SystemClock};
+use httpkit::FrontLayer;
+use linking::{Linking, LinkingConfig, LinkingDeps};
+use microsoft::{AppRegistration, HttpLimits, Microsoft};
+use nac::{Nac, NacDeps};
+use policy::Policies;
+use secrecy::ExposeSecret as _;
+use store::{Store, StoreConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use web::{WebConfig, WebDeps};
+
+use crate::admin;
+use crate::config::{Config, MicrosoftConfig};
+use crate::observe::{Observer, observe};
+
+/// Roles that run in this process.
+#[derive(Debug)]
+pub struct Process {
+    pub addresses: Addresses,
+    store: Store,
+    shutdown: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+/// Where the process listens; port 0 in the configuration became a real one here.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    pub admin: SocketAddr,
+    pub dashboard: Option<SocketAddr>,
+    pub nac: Option<SocketAddr>,
+}
+
+/// What a test replaces.
+#[derive(Clone)]
+pub struct Ambient {
+    pub clock: SharedClock,
+    pub ids: Ids,
+}
+
+impl Default for Ambient {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), ids: Ids::system() }
+    }
+}
+
+impl Process {
+    /// Starts every role of the configuration. PostgreSQL and Redis may be away: `/readyz` says so meanwhile.
+    pub async fn start(config: Config, registry: prometheus::Registry) -> anyhow::Result<Self> {
+        Self::start_with(config, registry, Ambient::default()).await
+    }
+
+    /// The same, with a clock and ids of the caller's.
+    pub async fn start_with(
+        config: Config,
+        registry: prometheus::Registry,
+        ambient: Ambient,
+    ) -> anyhow::Result<Self> {
+        let Config { roles, process, database, redis, microsoft, dashboard, nac, sync } = config;
+        let store = Store::connect(&StoreConfig {
+            url: database.url.expose_secret().to_owned(),
+            connections_max: database.connections_max,
+            acquire_timeout: database.acquire_timeout,
+            statement_timeout: database.statement_timeout,
+        })
+        .context("GATEHOUSE_DATABASE_URL cannot be used")?;
+        let cache = Cache::connect(
+            redis.url.expose_secret(),
+            CacheConfig {
+                prefix: redis.prefix,
+                decision_timeout: redis.decision_timeout,
+                command_timeout: redis.command_timeout,
+                ..CacheConfig::default()
+            },
+        )
+        .context("GATEHOUSE_REDIS_URL cannot be used")?;
+
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (listener, admin_address) = listen(process.admin_listen, "GATEHOUSE_ADMIN_LISTEN").await?;
+        let router = admin::router(roles, &store, &cache, registry);
+        tasks.spawn(http(listener, router, &shutdown, process.shutdown_grace));
+        let mut addresses = Addresses { admin: admin_address, dashboard: None, nac: None };
+        let Ambient { clock, ids } = ambient;
+        let microsoft = microsoft.map(|config| microsoft_client(config, &clock, &ids)).transpose()?;
+
+        if let Some(config) = nac {
+            let (listener, address) = listen(config.listen, "GATEHOUSE_NAC_LISTEN").await?;
+            let deps = NacDeps {
+                store: store.clone(),
+                cache: cache.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+            };
+            let nac = Nac::start(deps, config.limits, shutdown.clone());
+            let served = http(listener, observed(nac.router(), "nac"), &shutdown, process.shutdown_grace);
+            tasks.spawn(async move {
+                let served = served.await;
+                // Whatever was answered meanwhile is written before the process ends.
+                nac.drain().await;
+                served
+            });
+            addresses.nac = Some(address);
+        }
+        if let (Some(config), Some(microsoft)) = (sync, &microsoft) {
+            let deps = SyncDeps {
+                store: store.clone(),
+                cache: cache.clone(),
+                microsoft: microsoft.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+            };
+            let worked = compliance_sync::run(deps, config, shutdown.clone());
+            tasks.spawn(async move {
+                worked.await?;
+                Ok(())
+            });
+        }
+        if let (Some(config), Some(microsoft)) = (dashboard, microsoft) {
+            let (listener, address) = listen(config.listen, "GATEHOUSE_DASHBOARD_LISTEN").await?;
+            let public_url = match config.public_url {
+                Some(url) => url,
+                None => format!("http://{address}").parse()?,
+            };
+            let login_url = microsoft.cloud().login().clone();
+            let redirects = LinkingConfig::new(
+                public_url.join(web::SIGN_IN_CALLBACK)?,
+                public_url.join(web::LINK_CALLBACK)?,
+            );
+            let linking =
+                LinkingDeps { store: store.clone(), microsoft, clock: clock.clone(), ids: ids.clone() };
+            let deps = WebDeps {
+                store: store.clone(),
+                cache: cache.clone(),
+                linking: Linking::new(linking, redirects),
+                policies: Policies::new(store.clone(), clock.clone(), ids.clone()),
+                clock: clock.clone(),
+                ids: ids.clone(),
+                shutdown: shutdown.clone(),
+            };
+            let router =
+                web::router(deps, WebConfig { public_url, nac_url: config.nac_public_url, login_url })
+                    .context("GATEHOUSE_PUBLIC_URL cannot be used")?
+                    .layer(FrontLayer::new(clock, ids, config.request_timeout));
+            tasks.spawn(http(listener, observed(router, "dashboard"), &shutdown, process.shutdown_grace));
+            addresses.dashboard = Some(address);
+        }
+        tracing::info!(
+            %roles,
+            admin = %addresses.admin,
+            dashboard = addresses.dashboard.map(tracing::field::display),
+            nac = addresses.nac.map(tracing::field::display),
+            "started"
+        );
+        Ok(Self { addresses, store, shutdown, tasks })
+    }
+
+    /// Waits until `shutdown` is cancelled, or a part of the process ends by itself, which is an error.
+    pub async fn wait(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            Some(ended) = self.tasks.join_next() => {
+                ended.context("a part of the process panicked")??;
+                anyhow::bail!("a part of the process ended by itself")
+            }
+        }
+    }
+
+    /// Takes no new work, finishes what is under way, closes everything.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok(Err(error)) | Err(error) = ended.map_err(anyhow::Error::from) {
+                tracing::warn!(error = format!("{error:#}"), "a part of the process did not end well");
+            }
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Microsoft, as the configuration has it.
+pub fn microsoft_client(
+    config: MicrosoftConfig,
+    clock: &SharedClock,
+    ids: &Ids,
+) -> anyhow::Result<Microsoft> {
+    let app = AppRegistration { client_id: config.client_id, credential: config.credential };
+    let limits = HttpLimits { request_timeout: config.request_timeout, ..HttpLimits::default() };
+    Ok(Microsoft::new(config.cloud, app, clock.clone(), ids.clone(), limits)?)
+}
+
+fn http(
+    listener: TcpListener,
+    router: Router,
+    shutdown: &CancellationToken,
+    grace: Duration,
+) -> impl Future<Output = anyhow::Result<()>> + use<> {
+    let served = httpkit::serve(listener, router, shutdown.clone(), grace);
+    async move { Ok(served.await?) }
+}
+
+async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key}: cannot listen on {address}; is another process there?"))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+fn observed(router: Router, role: &'static str) -> Router {
+    router.layer(axum::middleware::from_fn_with_state(Observer::new(role), observe))
+}

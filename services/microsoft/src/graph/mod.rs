@@ -1,0 +1,205 @@
+//! Microsoft Graph v1.0, for one tenant, with app-only tokens.
+
+mod device;
+mod error;
+mod next_link;
+
+#[cfg(test)]
+mod tests;
+
+use domain::DeviceId;
+use http::StatusCode;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use url::Url;
+use uuid::Uuid;
+
+pub use device::GraphDevice;
+pub use error::GraphError;
+pub use next_link::NextLink;
+
+use crate::Microsoft;
+use crate::http::Answer;
+use crate::token::AccessToken;
+
+/// The most that `$top` may ask for.
+pub const PAGE_SIZE_MAX: u16 = 1000;
+
+const DEVICES: &str = "/v1.0/deviceManagement/managedDevices";
+
+/// Graph for one tenant. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    microsoft: Microsoft,
+    tid: Uuid,
+}
+
+/// One page of the fleet. A snapshot it is not: while pages are read, a device may come twice or not at all, so
+/// absence proves nothing until [`Graph::device`] says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DevicesPage {
+    pub devices: Vec<GraphDevice>,
+    /// Records without a usable id, which cannot be kept.
+    pub unreadable: u32,
+    /// The next page; a short or even empty page may have one. `None`: this was the last.
+    pub next: Option<NextLink>,
+}
+
+/// The tenant, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    pub display_name: String,
+}
+
+impl Graph {
+    /// Graph for a tenant.
+    #[must_use]
+    pub fn for_tenant(microsoft: &Microsoft, tid: Uuid) -> Self {
+        Self { microsoft: microsoft.clone(), tid }
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub const fn tid(&self) -> Uuid {
+        self.tid
+    }
+
+    /// A page of `managedDevices`: the first, or the one that `next` of an earlier page names. Pages hold at most
+    /// `page_size` devices ([`PAGE_SIZE_MAX`]); later ones keep the size of the first.
+    pub async fn devices_page(
+        &self,
+        next: Option<&NextLink>,
+        page_size: u16,
+    ) -> Result<DevicesPage, GraphError> {
+        let base = self.microsoft.cloud().graph_url(DEVICES);
+        let answer = match next {
+            Some(next) => self.get("managedDevices next page", next.pinned_to(&base)?).await?,
+            None => {
+                let top = page_size.clamp(1, PAGE_SIZE_MAX).to_string();
+                let mut url = base.clone();
+                url.query_pairs_mut().append_pair("$select", device::SELECT).append_pair("$top", &top);
+                let answer = self.get("managedDevices", url).await?;
+                if error::names_unknown_property(&answer) {
+                    // A cloud whose schema is older than ours: without $select every property that it has comes.
+                    let mut url = base.clone();
+                    url.query_pairs_mut().append_pair("$top", &top);
+                    self.get("managedDevices whole", url).await?
+                } else {
+                    answer
+                }
+            }
+        };
+        if answer.status != StatusCode::OK {
+            let error = GraphError::classify(&answer);
+            let expired = next.is_some() && matches!(error, GraphError::BadRequest { .. });
+            return Err(if expired { GraphError::PageExpired } else { error });
+        }
+        let page: WirePage = parse(&answer)?;
+        let next = page.next_link.filter(|link| !link.is_empty()).map(NextLink::from);
+        if let Some(next) = &next {
+            // Refused now rather than by whoever resumes from a stored cursor.
+            next.pinned_to(&base)?;
+        }
+        let total = page.value.len();
+        let devices: Vec<_> = page.value.iter().filter_map(GraphDevice::read).collect();
+        let unreadable = u32::try_from(total - devices.len()).unwrap_or(u32::MAX);
+        if unreadable > 0 {
+            tracing::warn!(tid = %self.tid, unreadable, "managed devices without a usable id");
+        }
+        Ok(DevicesPage { devices, unreadable, next })
+    }
+
+    /// One device; `None` where Intune has no record of it (any more).
+    pub async fn device(&self, id: DeviceId) -> Result<Option<GraphDevice>, GraphError> {
+        let base = self.microsoft.cloud().graph_url(&format!("{DEVICES}/{id}"));
+        let mut url = base.clone();
+        url.query_pairs_mut().append_pair("$select", device::SELECT);
+        let mut answer = self.get("managedDevice", url).await?;
+        if error::names_unknown_property(&answer) {
+            answer = self.get("managedDevice whole", base).await?;
+        }
+        match answer.status {
+            StatusCode::OK => {
+                let value: serde_json::Value = parse(&answer)?;
+                let device = GraphDevice::read(&value).filter(|device| device.id == id);
+                // Never take another device's record for the one that was asked for.
+                device.map(Some).ok_or_else(|| GraphError::protocol("the record bears another id"))
+            }
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(GraphError::classify(&answer)),
+        }
+    }
+
+    /// The tenant's name; `None` where our permissions do not cover it.
+    pub async fn organization(&self) -> Result<Option<Organization>, GraphError> {
+        let mut url = self.microsoft.cloud().graph_url("/v1.0/organization");
+        url.query_pairs_mut().append_pair("$select", "id,displayName");
+        let answer = self.get("organization", url).await?;
+        match answer.status {
+            StatusCode::OK => {
+                let page: WirePage = parse(&answer)?;
+                let name = page.value.iter().find_map(|value| device::text(value.get("displayName")?));
+                Ok(name.map(|display_name| Organization { display_name }))
+            }
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(GraphError::classify(&answer)),
+        }
+    }
+
+    /// The cheapest request that proves the permission and the subscription: one device.
+    pub async fn probe(&self) -> Result<(), GraphError> {
+        let mut url = self.microsoft.cloud().graph_url(DEVICES);
+        url.query_pairs_mut().append_pair("$select", "id").append_pair("$top", "1");
+        let answer = self.get("managedDevices probe", url).await?;
+        if answer.status != StatusCode::OK {
+            return Err(GraphError::classify(&answer));
+        }
+        parse::<WirePage>(&answer).map(drop)
+    }
+
+    /// Drops the tenant's token, so that the next request fetches one: a token that was minted before consent
+    /// propagated lacks its roles until it expires.
+    pub async fn forget_token(&self) {
+        self.microsoft.forget_tokens(self.tid).await;
+    }
+
+    /// A GET with the tenant's token; on 401 once more with a new token.
+    async fn get(&self, what: &'static str, url: Url) -> Result<Answer, GraphError> {
+        let token = self.microsoft.graph_token(self.tid).await?;
+        let answer = self.get_with(what, &url, &token).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        self.microsoft.forget_token(self.tid, &token).await;
+        let token = self.microsoft.graph_token(self.tid).await?;
+        self.get_with(what, &url, &token).await
+    }
+
+    async fn get_with(
+        &self,
+        what: &'static str,
+        url: &Url,
+        token: &AccessToken,
+    ) -> Result<Answer, GraphError> {
+        let http = &self.microsoft.0.http;
+        let request = http
+            .client()
+            .get(url.clone())
+            .bearer_auth(token.secret().expose_secret())
+            .header(http::header::ACCEPT, "application/json")
+            .build()
+            .map_err(|error| GraphError::protocol(error.without_url().to_string()))?;
+        Ok(http.send(what, request).await?)
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, GraphError> {
+    serde_json::from_slice(&answer.body).map_err(|error| GraphError::protocol(error.to_string()))
+}
+
+#[derive(Deserialize)]
+struct WirePage {
+    value: Vec<serde_json::Value>,
+    #[serde(rename = "@odata.nextLink", default)]
+    next_link: Option<String>,
+}

@@ -1,0 +1,149 @@
+use std::time::Duration as StdDuration;
+
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::*;
+use crate::testing::{self, CLIENT_ID, Stub, TID, token_path};
+use crate::{Credential, HttpLimits};
+
+fn secret(token: &AccessToken) -> &str {
+    token.secret().expose_secret()
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_as_documented_and_kept() {
+    let stub = Stub::start().await;
+    stub.issues_tokens();
+    let microsoft = stub.microsoft();
+    let token = microsoft.graph_token(TID).await.unwrap();
+    assert_eq!(secret(&token), "token-1");
+    assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "token-1");
+    let seen = stub.seen();
+    assert_eq!(seen.len(), 1);
+    let client_id = CLIENT_ID.to_string();
+    let want = [
+        ("client_id", client_id.as_str()),
+        ("scope", "https://graph.microsoft.com/.default"),
+        ("grant_type", "client_credentials"),
+        ("client_secret", "hunter2"),
+    ];
+    assert_eq!(seen[0].form(), want.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert!(!seen[0].header("client-request-id").is_empty());
+    assert!(!format!("{token:?}").contains("token-1"));
+}
+
+#[tokio::test]
+async fn a_certificate_signs_instead_of_a_secret() {
+    let stub = Stub::start().await;
+    stub.issues_tokens();
+    let certificate = testing::certificate(&testing::rsa_key());
+    let credential = Credential::Certificate(Box::new(certificate));
+    stub.microsoft_with(credential, HttpLimits::default()).graph_token(TID).await.unwrap();
+    let form = stub.seen()[0].form();
+    let names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["client_id", "scope", "grant_type", "client_assertion_type", "client_assertion"]);
+    assert_eq!(form[4].1.split('.').count(), 3);
+}
+
+#[tokio::test]
+async fn it_is_refreshed_before_it_ends() {
+    let stub = Stub::start().await;
+    stub.issues_tokens();
+    let microsoft = stub.microsoft();
+    let first = microsoft.graph_token(TID).await.unwrap();
+    let kept = first.refresh_at - stub.now();
+    assert!((0.75..=0.80).contains(&(kept / Duration::seconds(3599))), "{kept}");
+    stub.clock.advance(kept - Duration::seconds(1));
+    assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "token-1");
+    stub.clock.advance(Duration::seconds(2));
+    assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "token-2");
+}
+
+#[tokio::test]
+async fn a_passing_failure_of_a_refresh_leaves_the_token_serving() {
+    let stub = Stub::start().await;
+    stub.issues_tokens();
+    let microsoft = stub.microsoft();
+    microsoft.graph_token(TID).await.unwrap();
+    stub.on(&token_path(), [testing::json(503, &json!({"error": "temporarily_unavailable"}))]);
+    stub.clock.advance(Duration::minutes(50));
+    assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "token-1");
+    stub.clock.advance(Duration::minutes(10));
+    let error = microsoft.graph_token(TID).await.unwrap_err();
+    assert_eq!(error.kind, TokenErrorKind::Unavailable, "spent");
+    // A refusal is no passing failure: the token goes at once.
+    stub.issues_tokens();
+    microsoft.graph_token(TID).await.unwrap();
+    stub.on(
+        &token_path(),
+        [testing::json(401, &json!({"error": "invalid_client", "error_codes": [7_000_229]}))],
+    );
+    stub.clock.advance(Duration::minutes(50));
+    assert_eq!(microsoft.graph_token(TID).await.unwrap_err().kind, TokenErrorKind::ConsentRevoked);
+}
+
+#[tokio::test]
+async fn many_callers_ask_once_and_share_the_answer() {
+    let stub = Stub::start().await;
+    let slow = testing::json(200, &json!({"access_token": "t", "expires_in": "3599"}))
+        .after(StdDuration::from_millis(200));
+    stub.on(&token_path(), [slow]);
+    let microsoft = stub.microsoft();
+    let all = futures::future::join_all((0..50).map(|_| microsoft.graph_token(TID))).await;
+    assert!(all.iter().all(|token| secret(token.as_ref().unwrap()) == "t"));
+    assert_eq!(stub.seen().len(), 1);
+
+    let refused = testing::json(401, &json!({"error": "invalid_client", "error_codes": [7_000_215]}));
+    stub.on(&token_path(), [refused.after(StdDuration::from_millis(200))]);
+    microsoft.forget_tokens(TID).await;
+    let all = futures::future::join_all((0..50).map(|_| microsoft.graph_token(TID))).await;
+    assert!(all.iter().all(|token| token.as_ref().unwrap_err().kind == TokenErrorKind::CredentialFailing));
+    assert_eq!(stub.seen().len(), 2, "those who waited share the refusal");
+    microsoft.graph_token(TID).await.unwrap_err();
+    assert_eq!(stub.seen().len(), 3, "who comes later asks again");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_read_tells_nothing_of_its_contents() {
+    let stub = Stub::start().await;
+    stub.on(&token_path(), [testing::json(200, &json!({"access_token": ["very-secret"], "expires_in": 1}))]);
+    let error = stub.microsoft().graph_token(TID).await.unwrap_err();
+    assert_eq!(error.kind, TokenErrorKind::Protocol);
+    assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn throttling_says_how_long_to_wait() {
+    let stub = Stub::start().await;
+    let answer = testing::json(429, &json!({"error": "invalid_grant", "error_codes": [50_196]}));
+    stub.on(&token_path(), [answer.header("retry-after", "17")]);
+    let error = stub.microsoft().graph_token(TID).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.retry_after),
+        (TokenErrorKind::Throttled, Some(StdDuration::from_secs(17)))
+    );
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let stub = Stub::start().await;
+    let base = url::Url::parse("http://127.0.0.1:1").unwrap();
+    let cloud = crate::Cloud::custom(base.clone(), base);
+    let app = crate::AppRegistration { client_id: CLIENT_ID, credential: Credential::Secret("s".into()) };
+    let microsoft =
+        Microsoft::new(cloud, app, stub.clock.clone(), domain::time::Ids::seeded(1), HttpLimits::default())
+            .unwrap();
+    let error = microsoft.graph_token(TID).await.unwrap_err();
+    assert_eq!(error.kind, TokenErrorKind::Unavailable);
+    assert!(!error.to_string().contains("oauth2"), "no address: {error}");
+}
+
+#[test]
+fn the_cache_sweeps_out_spent_tokens() {
+    let cache = TokenCache::default();
+    for n in 0..=ENTRIES_SOFT_MAX {
+        cache.slot((Uuid::from_u128(n as u128), "r".to_owned()), testing::NOW);
+    }
+    assert!(cache.0.lock().unwrap().len() <= 2);
+}

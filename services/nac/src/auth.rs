@@ -1,0 +1,77 @@
+//! Who calls: `Authorization: Bearer ghe_…`. The extractor is the permission.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use domain::{EdgeId, OrgId, SiteId};
+use httpkit::{Problem, RequestContext};
+use store::edges::EdgeToken;
+use subtle::ConstantTimeEq;
+
+use crate::Shared;
+use crate::credentials::Known;
+
+/// An edge whose credential is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    pub org: OrgId,
+    pub edge: EdgeId,
+    pub site: SiteId,
+}
+
+/// The same, or the news that no store could say who it is.
+#[derive(Clone, Copy, Debug)]
+pub enum MaybeCaller {
+    Known(Caller),
+    /// Neither PostgreSQL nor Redis answered, and this process had not seen the credential before.
+    NobodyKnows,
+}
+
+impl FromRequestParts<Arc<Shared>> for MaybeCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        // Every cause of a 401 looks the same from outside.
+        let token = bearer(parts).and_then(EdgeToken::parse).ok_or_else(Problem::unauthorized)?;
+        let held = shared.credentials.get(token.org, token.credential).await;
+        match &held.value {
+            Known::Unavailable => Ok(Self::NobodyKnows),
+            Known::Credential(credential)
+                if !credential.revoked && bool::from(credential.token_hash.ct_eq(&token.hash())) =>
+            {
+                let caller = Caller { org: token.org, edge: credential.edge, site: credential.site };
+                if let Some(context) = parts.extensions.get::<RequestContext>() {
+                    context.set_org(caller.org);
+                    context.set_edge(caller.edge);
+                }
+                shared.seen.note(caller.org, caller.edge, shared.clock.now());
+                Ok(Self::Known(caller))
+            }
+            Known::Credential(_) | Known::Nothing => Err(Problem::unauthorized()),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        match MaybeCaller::from_request_parts(parts, shared).await? {
+            MaybeCaller::Known(caller) => Ok(caller),
+            MaybeCaller::NobodyKnows => Err(store_away()),
+        }
+    }
+}
+
+/// What cannot be done without a store.
+pub fn store_away() -> Problem {
+    Problem::unavailable("store_unavailable", "The stores behind this service are away; ask again.", 1)
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

@@ -1,0 +1,403 @@
+//! `POST /v1/nac/authorize`: an edge asks what a client may have.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use cache::SpilledRecord;
+use domain::compliance::{Compliance, Literal, Verdict};
+use domain::decision::{Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, Reason, RuleRef};
+use domain::device::ComplianceState;
+use domain::event::DecisionRecord;
+use domain::policy::decide::{Input, decide};
+use domain::radius::{self, RadiusAttribute};
+use domain::request::{AccessRequest, Certificate, Nas};
+use domain::resolver::{LookupPlan, MatchKey, MatchStrength, resolve};
+use domain::session::{session_id, session_key};
+use domain::{DecisionId, DeviceId, OrgId, SessionId, compliance};
+use httpkit::{Json, Problem};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use tracing::Instrument;
+use utoipa::ToSchema;
+
+use crate::auth::{Caller, MaybeCaller};
+use crate::facts::Org;
+use crate::fields::{self, Fields};
+use crate::{Shared, openapi};
+
+/// RADIUS attributes hold 253 octets.
+const NAME_CHARS_MAX: usize = 253;
+const SSID_CHARS_MAX: usize = 64;
+const SUBJECT_CHARS_MAX: usize = 2_048;
+
+/// What an edge asks. All of it is optional: what the edge does not know is left out, or null, or "". Fields that are
+/// not listed are ignored.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[serde(default)]
+pub struct AuthorizeRequest {
+    /// The client's MAC address (Calling-Station-Id), in any usual notation.
+    #[schema(example = "d4:6e:0e:02:28:96")]
+    pub mac: Option<String>,
+    #[schema(schema_with = openapi::auth_type)]
+    pub auth_type: Option<String>,
+    #[schema(example = "corp")]
+    pub ssid: Option<String>,
+    #[schema(example = "alex@contoso.example")]
+    pub user_name: Option<String>,
+    /// The edge's own name of the session (Acct-Session-Id); the same in accounting and commands. Where it is left
+    /// out, the MAC names the session.
+    #[schema(example = "8f3a-0001")]
+    pub session_id: Option<String>,
+    pub nas: Option<NasRequest>,
+    pub cert: Option<CertificateRequest>,
+}
+
+/// The network access server that the client is at.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct NasRequest {
+    /// NAS-IP-Address.
+    #[schema(example = "192.0.2.7")]
+    pub ip: Option<String>,
+    /// NAS-Identifier.
+    #[schema(example = "ap-lobby")]
+    pub identifier: Option<String>,
+    #[schema(example = "juniper")]
+    pub vendor: Option<String>,
+    #[schema(schema_with = openapi::port_type)]
+    pub port_type: Option<String>,
+    /// NAS-Port-Id.
+    #[schema(example = "ge-0/0/7")]
+    pub port_id: Option<String>,
+}
+
+/// What the edge read from the client's certificate, which it has verified.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct CertificateRequest {
+    #[schema(example = "LAPTOP-0042")]
+    pub cn: Option<String>,
+    /// The distinguished name, in OpenSSL's one-line form or RFC 4514's.
+    #[schema(example = "CN=LAPTOP-0042,O=Contoso")]
+    pub subject: Option<String>,
+    #[schema(example = "CN=Contoso Issuing CA")]
+    pub issuer: Option<String>,
+    /// The certificate's own serial number, hexadecimal.
+    #[schema(example = "4d0000002f")]
+    pub serial: Option<String>,
+    /// RFC 3339, seconds since 1970, or `YYMMDDhhmmssZ`.
+    #[schema(example = "2027-11-20T12:00:00Z")]
+    pub not_after: Option<String>,
+    #[schema(example = json!(["ID:Microsoft Endpoint Manager:GUID:5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42"]))]
+    pub san_uri: Vec<String>,
+    pub san_dns: Vec<String>,
+    pub san_upn: Vec<String>,
+    pub san_email: Vec<String>,
+}
+
+/// The answer. A denial is an answer, too: status 200 with `action` `deny`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuthorizeAnswer {
+    pub decision_id: uuid::Uuid,
+    #[schema(schema_with = openapi::action)]
+    pub action: &'static str,
+    /// Why, for machines. Stable.
+    #[schema(schema_with = openapi::reason)]
+    pub reason: &'static str,
+    /// Why, for people.
+    pub reason_text: &'static str,
+    /// The rule that decided; null where none did.
+    pub rule: Option<RuleAnswer>,
+    /// The published policy version that decided.
+    pub policy_version: Option<i32>,
+    /// A VLAN id or name.
+    pub vlan: Option<String>,
+    /// Sent as Filter-Id.
+    pub role: Option<String>,
+    /// Seconds.
+    pub session_timeout: Option<u32>,
+    /// The attributes of the Access-Accept, to be applied as they are; none for a denial.
+    #[schema(value_type = Vec<RadiusAttributeAnswer>)]
+    pub radius_attributes: Vec<RadiusAttribute>,
+    pub compliance: ComplianceAnswer,
+    #[serde(rename = "match")]
+    pub found: MatchAnswer,
+    /// Gatehouse's own name of the session; null where the edge could not be told apart.
+    pub session_id: Option<uuid::Uuid>,
+    /// Whether the decision is kept. Where not, report it again later.
+    pub recorded: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+/// A rule.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RuleAnswer {
+    pub id: uuid::Uuid,
+    pub name: String,
+}
+
+/// One RADIUS attribute.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RadiusAttributeAnswer {
+    #[schema(example = "Tunnel-Private-Group-Id")]
+    pub name: String,
+    #[schema(example = "30")]
+    pub value: String,
+}
+
+/// What is known of the client's MDM compliance.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ComplianceAnswer {
+    /// Intune's own state; null where no one device matched.
+    pub state: Option<String>,
+    #[schema(schema_with = openapi::verdict)]
+    pub verdict: &'static str,
+    /// Every value of `mdm_status` that holds.
+    #[schema(schema_with = openapi::literals)]
+    pub literals: Vec<&'static str>,
+    /// The device's last contact with Intune.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_check_in: Option<OffsetDateTime>,
+    /// Its age at the decision.
+    pub last_check_in_age_seconds: Option<i64>,
+    /// When Gatehouse last confirmed the record with Intune.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub fetched_at: Option<OffsetDateTime>,
+    /// Its age at the decision.
+    pub fetched_age_seconds: Option<i64>,
+    pub device: Option<DeviceAnswer>,
+}
+
+/// The device that matched.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeviceAnswer {
+    /// Intune's managedDevice id.
+    pub id: uuid::Uuid,
+    pub name: Option<String>,
+}
+
+/// How the client was found in the fleet.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MatchAnswer {
+    #[schema(schema_with = openapi::match_outcome)]
+    pub outcome: &'static str,
+    /// The key that decided.
+    #[schema(schema_with = openapi::match_key)]
+    pub key: Option<&'static str>,
+    /// How much the match proves.
+    #[schema(schema_with = openapi::match_strength)]
+    pub strength: Option<&'static str>,
+    /// The certificate names one device while the MAC belongs to another.
+    pub mac_mismatch: bool,
+}
+
+/// Decides what a client may have, and records it before the answer leaves.
+#[utoipa::path(
+    post,
+    path = "/v1/nac/authorize",
+    tag = "nac",
+    operation_id = "authorize",
+    request_body(content = AuthorizeRequest, examples(
+        ("certificate" = (summary = "EAP-TLS with an Intune certificate", value = json!(openapi::certificate_example()))),
+        ("mab" = (summary = "MAC authentication on a switch port", value = json!(openapi::mab_example()))),
+    )),
+    responses(
+        (status = 200, description = "The decision, allow or deny", body = AuthorizeAnswer,
+            examples(("allow" = (summary = "Allowed", value = json!(openapi::allow_example()))))),
+        openapi::BodyProblems,
+        openapi::CommonProblems,
+    ),
+    security(("edge_token" = [])),
+)]
+pub(crate) async fn authorize(
+    State(shared): State<Arc<Shared>>,
+    caller: MaybeCaller,
+    Json(body): Json<Map<String, Value>>,
+) -> Result<Json<AuthorizeAnswer>, Problem> {
+    let started = Instant::now();
+    let now = shared.clock.now();
+    let id: DecisionId = shared.ids.make(now);
+    match caller {
+        MaybeCaller::Known(caller) => {
+            let request = fields::read(&body, |fields| read_request(fields, caller))?;
+            let span =
+                tracing::info_span!("decision", decision_id = %id, org = %caller.org, edge = %caller.edge);
+            decided(&shared, caller.org, request, id, now, started).instrument(span).await.map(Json)
+        }
+        MaybeCaller::NobodyKnows => {
+            let nobody = Caller {
+                org: OrgId(uuid::Uuid::nil()),
+                edge: uuid::Uuid::nil().into(),
+                site: uuid::Uuid::nil().into(),
+            };
+            fields::read(&body, |fields| read_request(fields, nobody))?;
+            // Nobody can say whether this edge may ask; a denial gives nothing away.
+            let answer = unavailable(id, now);
+            shared.metrics.decision(&answer.decision, started.elapsed());
+            Ok(Json(write_answer(&answer, None, false)))
+        }
+    }
+}
+
+async fn decided(
+    shared: &Shared,
+    org: OrgId,
+    request: AccessRequest,
+    id: DecisionId,
+    now: OffsetDateTime,
+    started: Instant,
+) -> Result<AuthorizeAnswer, Problem> {
+    let plan = LookupPlan::of(&request);
+    let keys = plan.keys();
+    // Without either of them, whatever was answered might be wrong.
+    let (snapshot, candidates) = tokio::join!(shared.facts.org(org), shared.facts.candidates(org, &keys));
+    let answer = match (&snapshot, &candidates) {
+        (Some(snapshot), Some(candidates)) => {
+            let found = resolve(&plan, |key| candidates.of(key));
+            answer(snapshot, &request, &found, id, now)
+        }
+        _ => unavailable(id, now),
+    };
+    // A client without any name is new every time.
+    let key =
+        session_key(request.session_id.as_deref(), request.mac).unwrap_or_else(|| format!("decision:{id}"));
+    let session = session_id(org, request.edge, &key);
+    let record = DecisionRecord { org, session, session_key: key, request, answer, keys };
+    let mut wire = write_answer(&record.answer, Some(session), true);
+    let decision = record.answer.decision.clone();
+    wire.recorded =
+        shared.recorder.record(SpilledRecord::Decision(Box::new(record))).await.map_err(|_| overloaded())?;
+    shared.metrics.decision(&decision, started.elapsed());
+    tracing::debug!(action = wire.action, reason = wire.reason, recorded = wire.recorded, "decided");
+    Ok(wire)
+}
+
+fn answer(
+    org: &Org,
+    request: &AccessRequest,
+    found: &domain::resolver::Match<'_>,
+    id: DecisionId,
+    at: OffsetDateTime,
+) -> Answer {
+    let compliance = compliance::assess(found, &org.links, &org.settings, at);
+    let input = Input { request, found, compliance: &compliance, now: at };
+    let decision = decide(org.policy.as_deref(), &input);
+    Answer { id, at, decision, compliance, found: MatchRecord::of(found) }
+}
+
+/// The decision where what it needs could be read nowhere.
+fn unavailable(id: DecisionId, at: OffsetDateTime) -> Answer {
+    Answer {
+        id,
+        at,
+        decision: Decision {
+            outcome: Outcome::DENY,
+            reason: Reason::FactsUnavailable,
+            rule: None,
+            policy_version: None,
+            trace: Vec::new(),
+        },
+        compliance: Compliance {
+            verdict: Verdict::Unknown,
+            literals: vec![Literal::Unknown],
+            state: None,
+            last_check_in: None,
+            fetched_at: None,
+        },
+        found: MatchRecord {
+            outcome: MatchOutcomeName::NotEnrolled,
+            key: None,
+            strength: None,
+            mac_mismatch: false,
+            link: None,
+            device: None,
+            device_name: None,
+        },
+    }
+}
+
+pub(crate) fn overloaded() -> Problem {
+    Problem::unavailable("overloaded", "More requests wait than can be recorded in time; ask again.", 1)
+}
+
+fn read_request(fields: &mut Fields<'_>, caller: Caller) -> AccessRequest {
+    AccessRequest {
+        edge: caller.edge,
+        site: caller.site,
+        mac: fields.mac("mac"),
+        auth_type: fields.word("auth_type"),
+        ssid: fields.text("ssid", SSID_CHARS_MAX),
+        user_name: fields.text("user_name", NAME_CHARS_MAX),
+        session_id: fields.text("session_id", NAME_CHARS_MAX),
+        nas: fields.object("nas").map(|fields| read_nas(fields)).unwrap_or_default(),
+        cert: fields.object("cert").and_then(|fields| read_certificate(fields)),
+    }
+}
+
+fn read_nas(mut fields: Fields<'_>) -> Nas {
+    Nas {
+        ip: fields.ip("ip"),
+        identifier: fields.text("identifier", NAME_CHARS_MAX),
+        vendor: fields.text("vendor", NAME_CHARS_MAX),
+        port_type: fields.word("port_type"),
+        port_id: fields.text("port_id", NAME_CHARS_MAX),
+    }
+}
+
+/// `None` where the edge filled in nothing: a template with empty values is no certificate.
+fn read_certificate(mut fields: Fields<'_>) -> Option<Certificate> {
+    let certificate = Certificate {
+        cn: fields.text("cn", NAME_CHARS_MAX),
+        subject: fields.text("subject", SUBJECT_CHARS_MAX),
+        issuer: fields.text("issuer", SUBJECT_CHARS_MAX),
+        serial: fields.text("serial", NAME_CHARS_MAX),
+        not_after: fields.time("not_after"),
+        san_uri: fields.texts("san_uri", SUBJECT_CHARS_MAX),
+        san_dns: fields.texts("san_dns", NAME_CHARS_MAX),
+        san_upn: fields.texts("san_upn", NAME_CHARS_MAX),
+        san_email: fields.texts("san_email", NAME_CHARS_MAX),
+    };
+    (certificate != Certificate::default()).then_some(certificate)
+}
+
+fn write_answer(answer: &Answer, session: Option<SessionId>, recorded: bool) -> AuthorizeAnswer {
+    let Answer { id, at, decision, compliance, found } = answer;
+    let Decision { outcome, reason, rule, policy_version, trace: _ } = decision;
+    let age = |since: Option<OffsetDateTime>| since.map(|since| (*at - since).whole_seconds().max(0));
+    AuthorizeAnswer {
+        decision_id: id.uuid(),
+        action: if outcome.permit { "allow" } else { "deny" },
+        reason: reason.as_str(),
+        reason_text: reason.explain().0,
+        rule: rule
+            .as_ref()
+            .map(|RuleRef { id, name, position: _ }| RuleAnswer { id: id.uuid(), name: name.clone() }),
+        policy_version: *policy_version,
+        vlan: outcome.vlan.clone(),
+        role: outcome.role.clone(),
+        session_timeout: outcome.session_timeout,
+        radius_attributes: radius::attributes(outcome),
+        compliance: ComplianceAnswer {
+            state: compliance.state.as_ref().map(ComplianceState::to_string),
+            verdict: compliance.verdict.as_str(),
+            literals: compliance.literals.iter().map(|literal| literal.as_str()).collect(),
+            last_check_in: compliance.last_check_in,
+            last_check_in_age_seconds: age(compliance.last_check_in),
+            fetched_at: compliance.fetched_at,
+            fetched_age_seconds: age(compliance.fetched_at),
+            device: found
+                .device
+                .map(|id: DeviceId| DeviceAnswer { id: id.uuid(), name: found.device_name.clone() }),
+        },
+        found: MatchAnswer {
+            outcome: found.outcome.as_str(),
+            key: found.key.map(MatchKey::as_str),
+            strength: found.strength.map(MatchStrength::as_str),
+            mac_mismatch: found.mac_mismatch,
+        },
+        session_id: session.map(SessionId::uuid),
+        recorded,
+        at: *at,
+    }
+}

@@ -1,0 +1,156 @@
+//! What runs beside the requests: the bus listener, the drainer, and housekeeping.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cache::{BusEvent, BusMessage};
+use domain::{EdgeId, OrgId};
+use futures::StreamExt;
+use store::{commands_edge, edges, events};
+use time::OffsetDateTime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::record::Writer;
+use crate::{Shared, spill};
+
+/// How long PostgreSQL may take to say that it is there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Partitions are made days ahead; this is often enough.
+const PARTITION_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Commands expired in one transaction.
+const EXPIRED_MAX: i64 = 500;
+
+/// When edges called, until it is written down.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<HashMap<(OrgId, EdgeId), OffsetDateTime>>);
+
+impl Seen {
+    pub fn note(&self, org: OrgId, edge: EdgeId, at: OffsetDateTime) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((org, edge), at);
+    }
+
+    fn take(&self) -> HashMap<OrgId, Vec<(EdgeId, OffsetDateTime)>> {
+        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut orgs: HashMap<OrgId, Vec<(EdgeId, OffsetDateTime)>> = HashMap::new();
+        for ((org, edge), at) in seen {
+            orgs.entry(org).or_default().push((edge, at));
+        }
+        orgs
+    }
+}
+
+pub fn start(shared: &Arc<Shared>, writer: Writer) -> Vec<JoinHandle<()>> {
+    let mut tasks = vec![
+        tokio::spawn(listen(Arc::clone(shared))),
+        tokio::spawn(drain(Arc::clone(shared), writer)),
+        tokio::spawn(keep_house(Arc::clone(shared))),
+        tokio::spawn(note_seen(Arc::clone(shared))),
+    ];
+    let shared = Arc::clone(shared);
+    tasks.push(tokio::spawn(async move { shared.announcer.run(&shared.cache, &shared.stop).await }));
+    tasks
+}
+
+/// `false`: the process ends.
+async fn pause(interval: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(interval) => true,
+        () = stop.cancelled() => false,
+    }
+}
+
+async fn listen(shared: Arc<Shared>) {
+    let mut bus = shared.cache.subscribe();
+    loop {
+        let event = tokio::select! {
+            event = bus.next() => event,
+            () = shared.stop.cancelled() => return,
+        };
+        match event {
+            None => return,
+            Some(BusEvent::Lost) => {
+                shared.facts.lost();
+                shared.credentials.lost();
+                shared.wakeups.wake_all();
+            }
+            Some(BusEvent::Message(message)) => match message {
+                BusMessage::Lookups { org, keys } => shared.facts.lookups_changed(org, keys).await,
+                BusMessage::Snapshot { org } => shared.facts.snapshot_changed(org).await,
+                BusMessage::Credential { org, id } => shared.credentials.changed(org, id).await,
+                BusMessage::Commands { org, edge } => shared.wakeups.wake(org, edge),
+                BusMessage::Events { .. } | BusMessage::SyncProgress { .. } => {}
+            },
+        }
+    }
+}
+
+/// Probes PostgreSQL while it is away, and drains the spill once it is back.
+async fn drain(shared: Arc<Shared>, writer: Writer) {
+    // A name that no other process bears.
+    let consumer = shared.ids.uuid(shared.clock.now()).to_string();
+    while pause(shared.config.drain_interval, &shared.stop).await {
+        if shared.gate.is_closed()
+            && matches!(tokio::time::timeout(PROBE_TIMEOUT, shared.store.ping()).await, Ok(Ok(())))
+        {
+            shared.gate.open();
+        }
+        if !shared.gate.is_closed()
+            && let Err(error) = spill::drain(&writer, &consumer, shared.config.drain_records_max).await
+        {
+            tracing::debug!(%error, "the spill stream could not be drained");
+        }
+    }
+}
+
+/// Expires commands, and makes the partitions of the days to come.
+async fn keep_house(shared: Arc<Shared>) {
+    let mut partitions_made: Option<tokio::time::Instant> = None;
+    loop {
+        if partitions_made.is_none_or(|at| at.elapsed() > PARTITION_INTERVAL) {
+            match events::ensure_partitions(&shared.store, shared.clock.now()).await {
+                Ok(()) => partitions_made = Some(tokio::time::Instant::now()),
+                Err(error) => {
+                    tracing::warn!(%error, "event partitions could not be made; they are tried again");
+                }
+            }
+        }
+        if let Err(error) = expire(&shared).await {
+            tracing::debug!(%error, "commands could not be expired");
+        }
+        if !pause(shared.config.expiry_interval, &shared.stop).await {
+            return;
+        }
+    }
+}
+
+async fn expire(shared: &Shared) -> store::Result<()> {
+    if shared.gate.is_closed() {
+        return Ok(());
+    }
+    let mut tx = shared.store.system().await?;
+    let orgs = commands_edge::orgs_with_expired(&mut tx, shared.clock.now(), 100).await?;
+    tx.commit().await?;
+    for org in orgs {
+        let mut tx = shared.store.org(org).await?;
+        commands_edge::expire_due(&mut tx, &shared.ids, shared.clock.now(), EXPIRED_MAX).await?;
+        tx.commit().await?;
+        shared.announcer.events(org);
+    }
+    Ok(())
+}
+
+async fn note_seen(shared: Arc<Shared>) {
+    while pause(shared.config.seen_interval, &shared.stop).await {
+        for (org, edges) in shared.seen.take() {
+            let write = async {
+                let mut tx = shared.store.org(org).await?;
+                edges::seen(&mut tx, &edges).await?;
+                tx.commit().await
+            };
+            // Lost where PostgreSQL is away: the edge calls again.
+            let _ = shared.gate.ask(shared.config.store_write_timeout, write).await;
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! `GET /v1/nac/commands`, a long poll, and `POST /v1/nac/commands/{id}/ack`.
+//!
+//! A command is handed out at least once: until it is acknowledged, again and again. While a poll waits it holds no
+//! connection to any store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use domain::CommandId;
+use domain::decision::Outcome;
+use domain::radius::{self, RadiusAttribute};
+use httpkit::{FieldProblem, Json, Problem};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use store::commands_edge::{self, AckResult, Delivery};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::auth::{Caller, store_away};
+use crate::authorize::{RadiusAttributeAnswer, overloaded};
+use crate::fields::{self, Fields};
+use crate::gate::GateError;
+use crate::{Shared, openapi};
+
+const MESSAGE_CHARS_MAX: usize = 500;
+
+/// The commands that wait for the edge.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CommandsAnswer {
+    /// Oldest first; empty where none came while the poll waited.
+    pub commands: Vec<CommandAnswer>,
+}
+
+/// One Change of Authorization for one session.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CommandAnswer {
+    /// Acknowledge it by this id. It may be handed out more than once.
+    pub id: uuid::Uuid,
+    #[schema(schema_with = openapi::coa_kind)]
+    pub kind: &'static str,
+    #[schema(schema_with = openapi::coa_cause)]
+    pub cause: &'static str,
+    pub session: CommandSession,
+    /// What the client will be answered when it asks again.
+    pub to: CommandTarget,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// Later, it is no longer wanted.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+}
+
+/// The session to move, in the words that a NAS is told it in (RFC 5176 3).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CommandSession {
+    /// Gatehouse's own name of it.
+    pub id: uuid::Uuid,
+    /// The edge's own name of it (Acct-Session-Id); null where the edge gave none.
+    pub session_id: Option<String>,
+    /// Calling-Station-Id.
+    #[schema(example = "d4:6e:0e:02:28:96")]
+    pub mac: Option<String>,
+    pub user_name: Option<String>,
+    pub ssid: Option<String>,
+    /// NAS-IP-Address.
+    pub nas_ip: Option<String>,
+    /// NAS-Identifier.
+    pub nas_identifier: Option<String>,
+    pub nas_vendor: Option<String>,
+    /// NAS-Port-Id.
+    pub nas_port_id: Option<String>,
+}
+
+/// An outcome.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CommandTarget {
+    #[schema(schema_with = openapi::action)]
+    pub action: &'static str,
+    pub vlan: Option<String>,
+    pub role: Option<String>,
+    /// Seconds.
+    pub session_timeout: Option<u32>,
+    #[schema(value_type = Vec<RadiusAttributeAnswer>)]
+    pub radius_attributes: Vec<RadiusAttribute>,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct AckRequest {
+    #[schema(schema_with = openapi::ack_result, required)]
+    pub result: String,
+    /// The NAS's Error-Cause (RFC 5176 3.5), for example 503.
+    #[schema(example = 503)]
+    pub error_cause: Option<i64>,
+    /// For people.
+    #[schema(example = "Session-Context-Not-Found")]
+    pub message: Option<String>,
+}
+
+/// Hands out the edge's commands; where there are none, waits for one.
+#[utoipa::path(
+    get,
+    path = "/v1/nac/commands",
+    tag = "nac",
+    operation_id = "commands",
+    params(
+        ("wait" = Option<u32>, Query, minimum = 0, maximum = 60, example = 30,
+            description = "Seconds to wait for a command where there is none yet; 0 where it is left out"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, example = 20,
+            description = "Commands to hand out at most; 100 where it is left out"),
+    ),
+    responses(
+        (status = 200, description = "The commands, or none", body = CommandsAnswer,
+            examples(("reauth" = (summary = "One command", value = json!(openapi::commands_example()))))),
+        openapi::QueryProblems,
+        openapi::CommonProblems,
+    ),
+    security(("edge_token" = [])),
+)]
+pub(crate) async fn commands(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<CommandsAnswer>, Problem> {
+    let (wait, limit) = read_query(&query.map(|Query(query)| query).unwrap_or_default(), &shared)?;
+    let Ok(_place) = shared.polls.try_acquire() else { return Err(overloaded()) };
+    let until = Instant::now() + wait;
+    let listening = shared.wakeups.listen(caller.org, caller.edge);
+    loop {
+        let rung = listening.bell.notified();
+        tokio::pin!(rung);
+        // Heard from now on: a command that comes after the look below rings.
+        rung.as_mut().enable();
+        let fetched = fetch(&shared, caller, limit).await;
+        let over = Instant::now() >= until || shared.stop.is_cancelled();
+        match fetched {
+            Ok(commands) if !commands.is_empty() || over => {
+                return Ok(Json(CommandsAnswer {
+                    commands: commands.into_iter().map(write_command).collect(),
+                }));
+            }
+            Err(()) if over => return Err(store_away()),
+            Ok(_) | Err(()) => {}
+        }
+        let recheck = if shared.cache.bus_is_up() {
+            shared.config.poll_recheck
+        } else {
+            shared.config.poll_recheck_without_bus
+        };
+        tokio::select! {
+            () = rung => {}
+            () = tokio::time::sleep_until(until.min(Instant::now() + recheck)) => {}
+            () = shared.stop.cancelled() => {}
+        }
+    }
+}
+
+/// Takes an edge's word on what came of a command. Said twice, it changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/nac/commands/{id}/ack",
+    tag = "nac",
+    operation_id = "acknowledge",
+    params(("id" = uuid::Uuid, Path, description = "The command's id")),
+    request_body(content = AckRequest, examples(
+        ("ack" = (summary = "The NAS did it", value = json!({"result": "ack"}))),
+        ("nak" = (summary = "The NAS refused", value = json!({"result": "nak", "error_cause": 503,
+            "message": "Session-Context-Not-Found"}))),
+    )),
+    responses(
+        (status = 204, description = "It is noted"),
+        (status = 404, description = "The edge has no such command", body = Problem,
+            content_type = "application/problem+json"),
+        openapi::BodyProblems,
+        openapi::CommonProblems,
+    ),
+    security(("edge_token" = [])),
+)]
+pub(crate) async fn acknowledge(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(body): Json<Map<String, Value>>,
+) -> Result<StatusCode, Problem> {
+    let (result, said) = fields::read(&body, read_ack)?;
+    let Some(result) = result else { return Err(Problem::invalid(Vec::new())) };
+    let Ok(id) = id.parse::<CommandId>() else { return Err(Problem::not_found("command")) };
+    let write = async {
+        let mut tx = shared.store.org(caller.org).await?;
+        let now = shared.clock.now();
+        let known =
+            commands_edge::ack(&mut tx, &shared.ids, now, caller.edge, id, result, said.as_deref()).await?;
+        tx.commit().await?;
+        Ok(known)
+    };
+    match shared.gate.ask(shared.config.store_write_timeout, write).await {
+        Ok(true) => {
+            shared.announcer.events(caller.org);
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Ok(false) => Err(Problem::not_found("command")),
+        Err(GateError::Away) => Err(store_away()),
+        Err(GateError::Failed(error)) => {
+            tracing::error!(org = %caller.org, command = %id, %error, "an acknowledgement could not be written");
+            Err(store_away())
+        }
+    }
+}
+
+/// An error is told where the poll is over; until then it goes on trying.
+async fn fetch(shared: &Shared, caller: Caller, limit: u32) -> Result<Vec<Delivery>, ()> {
+    let read = async {
+        let mut tx = shared.store.org(caller.org).await?;
+        let (now, again) = (shared.clock.now(), shared.config.redeliver_after);
+        let commands =
+            commands_edge::fetch(&mut tx, &shared.ids, now, caller.edge, i64::from(limit), again).await?;
+        tx.commit().await?;
+        Ok(commands)
+    };
+    match shared.gate.ask(shared.config.store_write_timeout, read).await {
+        Ok(commands) => {
+            if !commands.is_empty() {
+                shared.announcer.events(caller.org);
+            }
+            Ok(commands)
+        }
+        Err(GateError::Away) => Err(()),
+        Err(GateError::Failed(error)) => {
+            tracing::error!(org = %caller.org, edge = %caller.edge, %error, "commands could not be fetched");
+            Err(())
+        }
+    }
+}
+
+fn read_query(query: &HashMap<String, String>, shared: &Shared) -> Result<(Duration, u32), Problem> {
+    let mut problems = Vec::new();
+    let mut number =
+        |name: &str, from: u64, to: u64, default: u64| match query.get(name).map(|text| text.trim()) {
+            None | Some("") => default,
+            Some(text) => text.parse().ok().filter(|n| (from..=to).contains(n)).unwrap_or_else(|| {
+                problems.push(FieldProblem::new(
+                    name,
+                    "out_of_range",
+                    format!("a whole number from {from} to {to}"),
+                ));
+                default
+            }),
+        };
+    let wait = number("wait", 0, shared.config.poll_wait_max.as_secs(), 0);
+    let commands_max = u64::from(shared.config.commands_max);
+    let limit = number("limit", 1, commands_max, commands_max);
+    if problems.is_empty() {
+        Ok((Duration::from_secs(wait), u32::try_from(limit).unwrap_or(1)))
+    } else {
+        Err(Problem::invalid(problems))
+    }
+}
+
+fn read_ack(fields: &mut Fields<'_>) -> (Option<AckResult>, Option<String>) {
+    let result = fields.one_of(
+        "result",
+        &[("ack", AckResult::Ack), ("nak", AckResult::Nak), ("timeout", AckResult::Timeout)],
+    );
+    if result.is_none() && !fields.is_wrong("result") {
+        fields.needed("result", "one of ack, nak, timeout");
+    }
+    let cause = fields.count("error_cause");
+    let message = fields.text("message", MESSAGE_CHARS_MAX);
+    let said = match (cause, message) {
+        (Some(cause), Some(message)) => Some(format!("Error-Cause {cause}, {message}")),
+        (Some(cause), None) => Some(format!("Error-Cause {cause}")),
+        (None, message) => message,
+    };
+    (result, said)
+}
+
+fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
+    let nas = request.as_ref().map(|request| &request.nas);
+    let session = CommandSession {
+        id: command.session.uuid(),
+        session_id: request.as_ref().and_then(|request| request.session_id.clone()),
+        mac: command.mac.map(|mac| mac.to_string()),
+        user_name: request.as_ref().and_then(|request| request.user_name.clone()),
+        ssid: request.as_ref().and_then(|request| request.ssid.clone()),
+        nas_ip: nas.and_then(|nas| nas.ip).map(|ip| ip.to_string()),
+        nas_identifier: nas.and_then(|nas| nas.identifier.clone()),
+        nas_vendor: nas.and_then(|nas| nas.vendor.clone()),
+        nas_port_id: nas.and_then(|nas| nas.port_id.clone()),
+    };
+    let Outcome { permit, vlan, role, session_timeout } = &command.to;
+    CommandAnswer {
+        id: command.id.uuid(),
+        kind: command.kind.as_str(),
+        cause: command.cause.as_str(),
+        session,
+        to: CommandTarget {
+            action: if *permit { "allow" } else { "deny" },
+            vlan: vlan.clone(),
+            role: role.clone(),
+            session_timeout: *session_timeout,
+            radius_attributes: radius::attributes(&command.to),
+        },
+        created_at: command.created_at,
+        expires_at: command.expires_at,
+    }
+}

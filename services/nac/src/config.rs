@@ -1,0 +1,96 @@
+//! Limits, each with a name and a unit.
+
+use std::time::Duration;
+
+/// How the service runs.
+#[derive(Clone, Debug)]
+pub struct NacConfig {
+    /// Longest request body.
+    pub body_bytes_max: usize,
+    /// An answer that takes longer is cut off. Long polls have their wait on top.
+    pub request_timeout: Duration,
+    /// What was read is trusted for this long without asking again.
+    pub memory_ttl: Duration,
+    /// What was read is kept for this long for when no store answers.
+    pub memory_kept: Duration,
+    /// Lookup keys kept in memory.
+    pub memory_lookups_max: u64,
+    /// Organizations, and credentials, kept in memory.
+    pub memory_orgs_max: u64,
+    /// A snapshot in Redis that is older is confirmed with PostgreSQL, where that answers.
+    pub snapshot_confirm_after: Duration,
+    /// A credential in Redis that is older is confirmed with PostgreSQL, where that answers.
+    pub credential_confirm_after: Duration,
+    /// Devices looked at per lookup key; two are ambiguous already.
+    pub candidates_max: u16,
+    /// PostgreSQL may take this long to answer a read of a decision.
+    pub store_read_timeout: Duration,
+    /// Reads of decisions that are at PostgreSQL at once.
+    pub store_reads_max: usize,
+    /// Reads of credentials that are at PostgreSQL at once.
+    pub credential_reads_max: usize,
+    /// PostgreSQL may take this long for a group commit; then the records are spilled.
+    pub store_write_timeout: Duration,
+    /// How often PostgreSQL is tried while it is away, and spilled records are looked for.
+    pub drain_interval: Duration,
+    /// Spilled records written at once.
+    pub drain_records_max: usize,
+    /// Writer tasks; an organization's records all go through one of them.
+    pub recorder_shards: usize,
+    /// Records that wait for a writer, per shard.
+    pub recorder_queue_max: usize,
+    /// Records in one group commit.
+    pub recorder_batch_max: usize,
+    /// Longest wait of a long poll.
+    pub poll_wait_max: Duration,
+    /// Long polls that wait at once.
+    pub polls_max: usize,
+    /// A waiting poll looks for itself this often while the bus is up …
+    pub poll_recheck: Duration,
+    /// … and this often while it is away.
+    pub poll_recheck_without_bus: Duration,
+    /// Commands handed out at once.
+    pub commands_max: u32,
+    /// A command that was not acknowledged is handed out again after this.
+    pub redeliver_after: Duration,
+    /// How often commands are expired.
+    pub expiry_interval: Duration,
+    /// How often it is noted which edges called.
+    pub seen_interval: Duration,
+    /// An event of the NAS may lie this far back; older ones count as this old.
+    pub accounting_age_max: Duration,
+}
+
+impl Default for NacConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 64 * 1024,
+            request_timeout: Duration::from_secs(10),
+            memory_ttl: Duration::from_secs(5),
+            memory_kept: Duration::from_secs(24 * 3_600),
+            memory_lookups_max: 200_000,
+            memory_orgs_max: 10_000,
+            snapshot_confirm_after: Duration::from_secs(30),
+            credential_confirm_after: Duration::from_secs(5),
+            candidates_max: 16,
+            store_read_timeout: Duration::from_secs(1),
+            store_reads_max: 64,
+            credential_reads_max: 4,
+            store_write_timeout: Duration::from_secs(2),
+            drain_interval: Duration::from_secs(1),
+            drain_records_max: 500,
+            recorder_shards: 4,
+            recorder_queue_max: 4_096,
+            recorder_batch_max: 500,
+            poll_wait_max: Duration::from_secs(60),
+            polls_max: 10_000,
+            poll_recheck: Duration::from_secs(10),
+            poll_recheck_without_bus: Duration::from_secs(1),
+            commands_max: 100,
+            redeliver_after: Duration::from_secs(30),
+            expiry_interval: Duration::from_secs(5),
+            seen_interval: Duration::from_secs(10),
+            accounting_age_max: Duration::from_secs(7 * 86_400),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The routes, and the OpenAPI 3.1 document that describes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use domain::coa::{CoaCause, CoaKind};
+use domain::compliance::{Literal, Verdict};
+use domain::decision::{MatchOutcomeName, Reason};
+use domain::request::{AuthType, PortType};
+use domain::resolver::{MatchKey, MatchStrength};
+use domain::session::AccountingStatus;
+use httpkit::{FrontLayer, Problem, body_limit};
+use serde_json::{Value, json};
+use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Array, ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::{Shared, accounting, authorize, commands};
+
+/// Where the document is.
+const DOCUMENT_PATH: &str = "/v1/openapi.json";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Gatehouse NAC API",
+        version = "1",
+        description = "What NAC edges call: decisions, accounting, and commands (Change of Authorization).\n\n\
+            A denial is an answer like any other: status 200 with `action` `deny`. An edge should act on an explicit \
+            `action` alone, and take anything else (an error, a time-out, a page of a proxy) for no answer.\n\n\
+            Errors are problems (RFC 9457) with a stable `code`. A 503 carries Retry-After.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags((name = "nac", description = "For edges"), (name = "meta", description = "About this API")),
+    components(schemas(Problem)),
+    modifiers(&EdgeToken),
+)]
+struct Api;
+
+struct EdgeToken;
+
+impl Modify for EdgeToken {
+    fn modify(&self, document: &mut Document) {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.bearer_format = Some("ghe_…".to_owned());
+        scheme.description = Some("An edge's credential, as it was shown when it was made.".to_owned());
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("edge_token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// What is wrong with a body.
+pub struct BodyProblems;
+
+impl IntoResponses for BodyProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            ("400", "The body is not JSON."),
+            ("413", "The body is too long."),
+            ("415", "The body is not declared as JSON."),
+            ("422", "Fields cannot be used: all of them are in `errors`."),
+        ])
+    }
+}
+
+/// What is wrong with a query.
+pub struct QueryProblems;
+
+impl IntoResponses for QueryProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[("422", "Parameters cannot be used: all of them are in `errors`.")])
+    }
+}
+
+/// What can happen to every request.
+pub struct CommonProblems;
+
+impl IntoResponses for CommonProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            ("401", "The credential is missing, wrong or revoked."),
+            (
+                "503",
+                "Too many requests wait, or the stores behind the service are away. Retry-After says when to ask again.",
+            ),
+        ])
+    }
+}
+
+fn problems(problems: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
+    let response = |description: &str| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        ResponseBuilder::new()
+            .description(description)
+            .content("application/problem+json", content)
+            .build()
+            .into()
+    };
+    problems.iter().map(|(status, description)| ((*status).to_owned(), response(description))).collect()
+}
+
+/// The service's routes, each behind one front.
+pub fn router(shared: &Arc<Shared>) -> Router {
+    let config = &shared.config;
+    let front = |timeout| FrontLayer::new(Arc::clone(&shared.clock), shared.ids.clone(), timeout);
+    let (quick, mut document) = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(authorize::authorize))
+        .routes(routes!(accounting::accounting))
+        .routes(routes!(commands::acknowledge))
+        .split_for_parts();
+    // A long poll may take longer.
+    let (patient, patient_document) =
+        OpenApiRouter::new().routes(routes!(commands::commands)).split_for_parts();
+    document.merge(patient_document);
+    // Its path is in the document like any other.
+    document.merge(DocumentApi::openapi());
+    let document: Arc<str> = document.to_json().unwrap_or_default().into();
+    let quick = quick
+        .with_state(Arc::clone(shared))
+        .merge(Router::new().route(DOCUMENT_PATH, get(serve_document)).with_state(document))
+        .fallback(httpkit::not_found)
+        .method_not_allowed_fallback(httpkit::method_not_allowed)
+        .layer(body_limit(config.body_bytes_max))
+        .layer(front(config.request_timeout));
+    let patient = patient
+        .with_state(Arc::clone(shared))
+        .method_not_allowed_fallback(httpkit::method_not_allowed)
+        .layer(front(config.poll_wait_max + config.request_timeout));
+    quick.merge(patient)
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(document))]
+struct DocumentApi;
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/v1/openapi.json",
+    tag = "meta",
+    operation_id = "document",
+    responses((status = 200, description = "The OpenAPI 3.1 document", body = Object, content_type = "application/json")),
+)]
+#[expect(dead_code, reason = "describes the route of the document itself")]
+fn document() {}
+
+async fn serve_document(State(document): State<Arc<str>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], document.to_string())
+}
+
+fn words(words: impl IntoIterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(words)).build()
+}
+
+fn words_or_null(words: impl IntoIterator<Item = &'static str>) -> Object {
+    let words = words.into_iter().map(Value::from).chain([Value::Null]);
+    let types = SchemaType::from_iter([Type::String, Type::Null]);
+    ObjectBuilder::new().schema_type(types).enum_values(Some(words)).build()
+}
+
+pub fn auth_type() -> Object {
+    words_or_null(AuthType::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn port_type() -> Object {
+    words_or_null(PortType::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn action() -> Object {
+    words(["allow", "deny"])
+}
+
+pub fn reason() -> Object {
+    words(Reason::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn verdict() -> Object {
+    words(Verdict::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn literals() -> Array {
+    ArrayBuilder::new().items(words(Literal::ALL.iter().map(|word| word.as_str()))).build()
+}
+
+pub fn match_outcome() -> Object {
+    words(MatchOutcomeName::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn match_key() -> Object {
+    words_or_null(MatchKey::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn match_strength() -> Object {
+    words_or_null(MatchStrength::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn accounting_status() -> Object {
+    words(AccountingStatus::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn coa_kind() -> Object {
+    words(CoaKind::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn coa_cause() -> Object {
+    words(CoaCause::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn ack_result() -> Object {
+    words(["ack", "nak", "timeout"])
+}
+
+pub fn certificate_example() -> Value {
+    json!({
+        "mac": "d4-6e-0e-02-28-96",
+        "auth_type": "eap-tls",
+        "ssid": "corp",
+        "user_name": "host/LAPTOP-0042",
+        "session_id": "8f3a-0001",
+        "nas": {"ip": "192.0.2.7", "identifier": "ap-lobby", "vendor": "juniper", "port_type": "wireless"},
+        "cert": {
+            "cn": "LAPTOP-0042",
+            "issuer": "CN=Contoso Issuing CA",
+            "serial": "4d0000002f",
+            "not_after": "2027-11-20T12:00:00Z",
+            "san_uri": ["ID:Microsoft Endpoint Manager:GUID:5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42"]
+        }
+    })
+}
+
+pub fn mab_example() -> Value {
+    json!({
+        "mac": "d46e.0e02.2896",
+        "auth_type": "mab",
+        "nas": {"ip": "192.0.2.8", "port_type": "wired", "port_id": "ge-0/0/7"}
+    })
+}
+
+pub fn allow_example() -> Value {
+    json!({
+        "decision_id": "01936f2a-6c5e-7d2b-9a57-3f1f0e6c1a42",
+        "action": "allow",
+        "reason": "rule_allow",
+        "reason_text": "An allow rule matched.",
+        "rule": {"id": "01936f2a-0000-7d2b-9a57-3f1f0e6c1a42", "name": "Compliant devices"},
+        "policy_version": 3,
+        "vlan": "30",
+        "role": "employee",
+        "session_timeout": 28800,
+        "radius_attributes": [
+            {"name": "Tunnel-Type", "value": "VLAN"},
+            {"name": "Tunnel-Medium-Type", "value": "IEEE-802"},
+            {"name": "Tunnel-Private-Group-Id", "value": "30"},
+            {"name": "Filter-Id", "value": "employee"},
+            {"name": "Session-Timeout", "value": "28800"},
+            {"name": "Termination-Action", "value": "RADIUS-Request"}
+        ],
+        "compliance": {
+            "state": "compliant",
+            "verdict": "compliant",
+            "literals": ["compliant"],
+            "last_check_in": "2026-11-20T11:12:00Z",
+            "last_check_in_age_seconds": 2880,
+            "fetched_at": "2026-11-20T11:58:30Z",
+            "fetched_age_seconds": 90,
+            "device": {"id": "5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42", "name": "LAPTOP-0042"}
+        },
+        "match": {"outcome": "matched", "key": "san-uri", "strength": "certificate", "mac_mismatch": false},
+        "session_id": "c0a5f3c2-3f4d-5a1e-8a57-9b1f0e6c1a42",
+        "recorded": true,
+        "at": "2026-11-20T12:00:00Z"
+    })
+}
+
+pub fn start_example() -> Value {
+    json!({
+        "status": "start",
+        "session_id": "8f3a-0001",
+        "mac": "d4:6e:0e:02:28:96",
+        "framed_ip": "10.1.30.42",
+        "event_timestamp": "2026-11-20T12:00:01Z"
+    })
+}
+
+pub fn stop_example() -> Value {
+    json!({
+        "status": "stop",
+        "session_id": "8f3a-0001",
+        "bytes_in": 48_211_034,
+        "bytes_out": 301_442_877,
+        "session_seconds": 3_600,
+        "terminate_cause": "User-Request",
+        "event_timestamp": "2026-11-20T13:00:01Z"
+    })
+}
+
+pub fn commands_example() -> Value {
+    json!({"commands": [{
+        "id": "01936f2a-7777-7d2b-9a57-3f1f0e6c1a42",
+        "kind": "reauth",
+        "cause": "compliance_changed",
+        "session": {
+            "id": "c0a5f3c2-3f4d-5a1e-8a57-9b1f0e6c1a42",
+            "session_id": "8f3a-0001",
+            "mac": "d4:6e:0e:02:28:96",
+            "user_name": "host/LAPTOP-0042",
+            "ssid": "corp",
+            "nas_ip": "192.0.2.7",
+            "nas_identifier": "ap-lobby",
+            "nas_vendor": "juniper",
+            "nas_port_id": null
+        },
+        "to": {"action": "allow", "vlan": "99", "role": "quarantine", "session_timeout": null, "radius_attributes": []},
+        "created_at": "2026-11-20T12:30:00Z",
+        "expires_at": "2026-11-20T12:40:00Z"
+    }]})
+}

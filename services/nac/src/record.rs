@@ -1,0 +1,155 @@
+//! Writes records: to PostgreSQL in one transaction per organization; while that is away, to the spill stream.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache::{Cache, SpilledRecord};
+use domain::OrgId;
+use domain::event::{DecisionRecord, Event};
+use domain::outbox::OutboxMessage;
+use domain::resolver::LookupKey;
+use domain::session::Accounting;
+use domain::time::{Ids, SharedClock};
+use store::{Store, events, outbox};
+
+use crate::announce::Announcer;
+use crate::gate::{Gate, GateError};
+use crate::metrics::Metrics;
+use crate::story;
+
+/// The records of one organization, by kind, each in their order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    decisions: Vec<DecisionRecord>,
+    accounting: Vec<Accounting>,
+    /// It comes from the spill stream: whatever changed since was planned without it.
+    late: bool,
+}
+
+impl Batch {
+    /// A batch that comes from the spill stream.
+    pub fn late() -> Self {
+        Self { late: true, ..Self::default() }
+    }
+
+    pub fn add(&mut self, record: SpilledRecord) {
+        match record {
+            SpilledRecord::Decision(record) => self.decisions.push(*record),
+            SpilledRecord::Accounting(message) => self.accounting.push(*message),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.decisions.len() + self.accounting.len()
+    }
+
+    /// Each record alone: decisions first, then accounting.
+    pub fn records(self) -> impl Iterator<Item = SpilledRecord> {
+        let decisions = self.decisions.into_iter().map(|record| SpilledRecord::Decision(Box::new(record)));
+        let accounting =
+            self.accounting.into_iter().map(|message| SpilledRecord::Accounting(Box::new(message)));
+        decisions.chain(accounting)
+    }
+}
+
+/// The organization of a record.
+pub fn org_of(record: &SpilledRecord) -> OrgId {
+    match record {
+        SpilledRecord::Decision(record) => record.org,
+        SpilledRecord::Accounting(message) => message.org,
+    }
+}
+
+/// Why a batch was not written.
+#[derive(Debug)]
+pub enum NotWritten {
+    /// PostgreSQL is away.
+    Away,
+    /// It will not take this batch as it is.
+    Refused(String),
+}
+
+#[derive(Clone)]
+pub struct Writer {
+    pub store: Store,
+    pub cache: Cache,
+    pub gate: Arc<Gate>,
+    pub announcer: Arc<Announcer>,
+    pub metrics: Arc<Metrics>,
+    pub write_timeout: Duration,
+    pub clock: SharedClock,
+    pub ids: Ids,
+}
+
+impl Writer {
+    /// Writes a batch in one transaction. Writing it again does no harm.
+    pub async fn write(&self, org: OrgId, batch: &Batch) -> Result<(), NotWritten> {
+        let write = async {
+            let mut tx = self.store.org(org).await?;
+            if !batch.decisions.is_empty() {
+                events::record_batch(&mut tx, &batch.decisions).await?;
+                let story: Vec<Event> = batch.decisions.iter().flat_map(story::of).collect();
+                events::append_all(&mut tx, &story).await?;
+                let keys: BTreeSet<&LookupKey> = batch.decisions.iter().flat_map(|d| &d.keys).collect();
+                if batch.late && !keys.is_empty() {
+                    let keys = keys.into_iter().cloned().collect();
+                    let message = OutboxMessage::DecisionsRecordedLate { keys };
+                    outbox::enqueue(&mut tx, &self.ids, self.clock.now(), &message).await?;
+                }
+            }
+            if !batch.accounting.is_empty() {
+                events::apply_accounting_batch(&mut tx, &batch.accounting).await?;
+            }
+            tx.commit().await
+        };
+        match self.gate.ask(self.write_timeout, write).await {
+            Ok(()) => {
+                self.announcer.events(org);
+                Ok(())
+            }
+            Err(GateError::Away) => Err(NotWritten::Away),
+            Err(GateError::Failed(error)) => Err(NotWritten::Refused(error.to_string())),
+        }
+    }
+
+    /// Writes a batch, or spills it.
+    pub async fn record(&self, org: OrgId, batch: Batch) -> Recorded {
+        let records = batch.len();
+        self.metrics.batch(records);
+        match self.write(org, &batch).await {
+            Ok(()) => {
+                self.metrics.records("written", records);
+                return Recorded::Kept;
+            }
+            Err(NotWritten::Away) => {}
+            Err(NotWritten::Refused(why)) => {
+                tracing::error!(%org, records, why, "PostgreSQL refused records");
+                return Recorded::Refused(batch);
+            }
+        }
+        let spilled: Vec<SpilledRecord> = batch.records().collect();
+        match self.cache.spill_push(&spilled).await {
+            Ok(()) => {
+                self.metrics.records("spilled", records);
+                Recorded::Kept
+            }
+            Err(error) => {
+                tracing::warn!(%org, records, %error, "records could be kept nowhere");
+                self.metrics.records("lost", records);
+                Recorded::Lost
+            }
+        }
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Recorded {
+    /// It is in PostgreSQL, or on its way there.
+    Kept,
+    /// Neither PostgreSQL nor Redis could be reached.
+    Lost,
+    /// PostgreSQL takes it in no case, or not together.
+    Refused(Batch),
+}

@@ -1,0 +1,164 @@
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use cache::BusMessage;
+use serde_json::{Value, json};
+
+use crate::world::{COMPLIANT, Process, Tenant, World, eventually};
+
+async fn fetch(process: &Process, tenant: &Tenant, wait: u32) -> Vec<Value> {
+    let answer = process.get(&format!("/v1/nac/commands?wait={wait}"), &tenant.token).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    answer.body["commands"].as_array().unwrap().clone()
+}
+
+async fn session(process: &Process, tenant: &Tenant) -> uuid::Uuid {
+    let body = json!({
+        "mac": COMPLIANT, "session_id": "s-1", "user_name": "ada",
+        "nas": {"ip": "192.0.2.7", "identifier": "ap-1", "vendor": "juniper"},
+    });
+    process.authorize(&tenant.token, &body).await["session_id"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_command_is_handed_out_until_it_is_acknowledged() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let session = session(&process, &tenant).await;
+    let id = world.command(&tenant, session).await;
+
+    let commands = fetch(&process, &tenant, 0).await;
+    assert_eq!(commands.len(), 1);
+    let command = &commands[0];
+    assert_eq!(command["id"], json!(id));
+    assert_eq!((&command["kind"], &command["cause"]), (&json!("reauth"), &json!("compliance_changed")));
+    assert_eq!(
+        command["session"],
+        json!({"id": session, "session_id": "s-1", "mac": COMPLIANT, "user_name": "ada", "ssid": null,
+               "nas_ip": "192.0.2.7", "nas_identifier": "ap-1", "nas_vendor": "juniper", "nas_port_id": null})
+    );
+    assert_eq!(command["to"]["vlan"], "99");
+    assert!(fetch(&process, &tenant, 0).await.is_empty(), "the edge is at it");
+    world.advance(31);
+    assert_eq!(fetch(&process, &tenant, 0).await.len(), 1, "nothing was heard of it");
+
+    let ack = format!("/v1/nac/commands/{id}/ack");
+    let nak = json!({"result": "nak", "error_cause": 503, "message": "Session-Context-Not-Found"});
+    for body in [nak.clone(), nak, json!({"result": "ack"})] {
+        let answer = process.post(&ack, &tenant.token, &body).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    }
+    world.advance(31);
+    assert!(fetch(&process, &tenant, 0).await.is_empty());
+    let (state, result): (String, String) =
+        sqlx::query_as("SELECT state, result FROM command").fetch_one(&world.admin).await.unwrap();
+    assert_eq!((state.as_str(), result.as_str()), ("failed", "Error-Cause 503, Session-Context-Not-Found"));
+    let states: Vec<String> = sqlx::query_scalar(
+        "SELECT detail->>'state' FROM event WHERE kind = 'NAC_CLIENT_COA_REAUTH' AND session_id = $1 ORDER BY at, id",
+    )
+    .bind(session)
+    .fetch_all(&world.admin)
+    .await
+    .unwrap();
+    let states: Vec<&str> = states.iter().map(String::as_str).filter(|state| *state != "pending").collect();
+    assert_eq!(states, ["delivered", "failed"]);
+    for unknown in ["x", "5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42"] {
+        let path = format!("/v1/nac/commands/{unknown}/ack");
+        let answer = process.post(&path, &tenant.token, &json!({"result": "ack"})).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_poll_is_woken_by_the_bus() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let session = session(&process, &tenant).await;
+    eventually("the bus is up", || async { process.cache.bus_is_up() }).await;
+    let started = Instant::now();
+    let (commands, ()) = tokio::join!(fetch(&process, &tenant, 30), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.command(&tenant, session).await;
+        let message = BusMessage::Commands { org: tenant.org, edge: tenant.edge };
+        world.cache.publish(&message).await.unwrap();
+    });
+    assert_eq!(commands.len(), 1);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn without_the_bus_a_waiting_poll_looks_for_itself() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    world.redis.cut();
+    let process = world.process();
+    let session = session(&process, &tenant).await;
+    let started = Instant::now();
+    let (commands, _) = tokio::join!(fetch(&process, &tenant, 30), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.command(&tenant, session).await
+    });
+    assert_eq!(commands.len(), 1);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn polls_that_wait_hold_no_connection() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    session(&process, &tenant).await;
+    let polls = (0..100).map(|_| fetch(&process, &tenant, 3));
+    let decisions = async {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        let started = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(process.mab(&tenant.token, COMPLIANT).await["recorded"], true);
+        }
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    };
+    let (answers, ()) = tokio::join!(futures::future::join_all(polls), decisions);
+    assert!(answers.iter().all(Vec::is_empty));
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_wait() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let started = Instant::now();
+    let (commands, ()) = tokio::join!(fetch(&process, &tenant, 60), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        process.stop.cancel();
+    });
+    assert!(commands.is_empty());
+    assert!(started.elapsed() < Duration::from_secs(5));
+    process.nac.drain().await;
+    let answer = process.post("/v1/nac/authorize", &tenant.token, &json!({})).await;
+    assert_eq!(
+        (answer.status, &answer.body["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("overloaded"))
+    );
+}
+
+#[tokio::test]
+async fn a_command_expires() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let session = session(&process, &tenant).await;
+    world.command(&tenant, session).await;
+    world.advance(601);
+    assert!(fetch(&process, &tenant, 0).await.is_empty());
+    eventually("it has expired", || async {
+        world.count("SELECT count(*) FROM event WHERE detail->>'state' = 'expired'").await == 1
+    })
+    .await;
+    eventually("the edge was seen", || async {
+        world.count("SELECT count(*) FROM edge WHERE last_seen_at IS NOT NULL").await == 1
+    })
+    .await;
+}

@@ -1,0 +1,177 @@
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{COMPLIANT, NONCOMPLIANT, World, eventually};
+
+#[tokio::test]
+async fn postgres_away_decisions_go_on_and_none_is_lost_or_doubled() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    process.mab(&tenant.token, COMPLIANT).await;
+    process.mab(&tenant.token, NONCOMPLIANT).await;
+
+    world.postgres.cut();
+    let mut ids = HashSet::new();
+    for n in 0..40 {
+        world.advance(1);
+        let mac = if n % 2 == 0 { COMPLIANT } else { NONCOMPLIANT };
+        let answer = process.mab(&tenant.token, mac).await;
+        assert_eq!(answer["recorded"], true, "{n}: {answer}");
+        assert_eq!(answer["vlan"], if n % 2 == 0 { "30" } else { "99" });
+        ids.insert(answer["decision_id"].as_str().unwrap().to_owned());
+    }
+    let started = Instant::now();
+    process.mab(&tenant.token, COMPLIANT).await;
+    assert!(
+        started.elapsed() < Duration::from_millis(500),
+        "nobody waits for a database that is known to be away"
+    );
+
+    // A process that was just started takes its facts, and the credential, from Redis.
+    let fresh = world.process();
+    let answer = fresh.mab(&tenant.token, COMPLIANT).await;
+    assert_eq!((&answer["vlan"], &answer["recorded"]), (&json!("30"), &json!(true)));
+    assert_eq!(world.count("SELECT count(*) FROM event").await, 2);
+    assert_eq!(world.cache.spill_depth().await.unwrap(), 42);
+
+    world.postgres.mend();
+    eventually("the spill is drained", || async { world.cache.spill_depth().await.unwrap() == 0 }).await;
+    assert_eq!(world.count("SELECT count(*) FROM event").await, 44);
+    assert_eq!(world.count("SELECT count(DISTINCT id) FROM event").await, 44);
+    let written: HashSet<String> = sqlx::query_scalar("SELECT id::text FROM event")
+        .fetch_all(&world.admin)
+        .await
+        .unwrap()
+        .into_iter()
+        .collect();
+    assert!(ids.is_subset(&written));
+    // What changed meanwhile was planned without these decisions: planning is asked to look at their clients again.
+    let late = "SELECT count(*) FROM outbox WHERE message ->> 'topic' = 'decisions_recorded_late'
+                AND message ->> 'keys' LIKE '%mac:%'";
+    assert!(world.count(late).await > 0);
+    // The session stands on the last decision, whatever the order in which they were written.
+    let session: time::OffsetDateTime =
+        sqlx::query_scalar("SELECT decided_at FROM session").fetch_one(&world.admin).await.unwrap();
+    assert_eq!(session, world.now());
+    let answer = process.mab(&tenant.token, COMPLIANT).await;
+    assert_eq!(answer["recorded"], true);
+}
+
+#[tokio::test]
+async fn a_stalled_postgres_is_given_up_on_in_time() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    process.mab(&tenant.token, COMPLIANT).await;
+    world.postgres.stall();
+    let started = Instant::now();
+    let answer = process.mab(&tenant.token, COMPLIANT).await;
+    assert_eq!(answer["recorded"], true);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    world.postgres.mend();
+    eventually("both are written, each once", || async {
+        world.count("SELECT count(*) FROM event").await == 2 && world.cache.spill_depth().await.unwrap() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn redis_away_costs_speed_alone() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    world.redis.cut();
+    let process = world.process();
+    assert_eq!(process.mab(&tenant.token, COMPLIANT).await["vlan"], "30");
+    assert_eq!(process.mab(&tenant.token, NONCOMPLIANT).await["recorded"], true);
+    world.redis.mend();
+    eventually("the bus is up", || async { process.cache.bus_is_up() }).await;
+
+    // Stalled is worse than refused: each answer must come within the small time-out.
+    world.redis.stall();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(450)).await;
+        let started = Instant::now();
+        assert_eq!(process.mab(&tenant.token, COMPLIANT).await["vlan"], "30");
+        assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    }
+    assert_eq!(world.count("SELECT count(*) FROM event").await, 7);
+}
+
+#[tokio::test]
+async fn with_both_away_memory_decides_and_says_that_it_is_not_recorded() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    process.mab(&tenant.token, COMPLIANT).await;
+    world.postgres.cut();
+    world.redis.cut();
+    // Long after memory is fresh.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let answer = process.mab(&tenant.token, COMPLIANT).await;
+    assert_eq!((&answer["vlan"], &answer["recorded"]), (&json!("30"), &json!(false)));
+    // What was never seen cannot be decided, and says so.
+    let answer = process.mab(&tenant.token, NONCOMPLIANT).await;
+    assert_eq!((&answer["action"], &answer["reason"]), (&json!("deny"), &json!("facts_unavailable")));
+    assert_eq!(answer["recorded"], false);
+
+    // A process that knows nothing: a denial, not an error. What cannot be done without a store is a 503.
+    let fresh = world.process();
+    let answer = fresh.mab(&tenant.token, COMPLIANT).await;
+    assert_eq!((&answer["action"], &answer["reason"]), (&json!("deny"), &json!("facts_unavailable")));
+    assert_eq!((&answer["recorded"], &answer["session_id"]), (&json!(false), &Value::Null));
+    let body = json!({"status": "start", "session_id": "s-1"});
+    for process in [&process, &fresh] {
+        let answer = process.post("/v1/nac/accounting", &tenant.token, &body).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers["retry-after"], "1");
+        let answer = process.get("/v1/nac/commands", &tenant.token).await;
+        assert_eq!(
+            (answer.status, &answer.body["code"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("store_unavailable"))
+        );
+    }
+    world.postgres.mend();
+    world.redis.mend();
+    eventually("it decides again", || async {
+        let answer = fresh.mab(&tenant.token, NONCOMPLIANT).await;
+        answer["vlan"] == "99" && answer["recorded"] == true
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_spilled_record_that_nobody_takes_is_set_aside() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    process.mab(&tenant.token, COMPLIANT).await;
+    world.postgres.cut();
+    process.mab(&tenant.token, COMPLIANT).await;
+    // As no edge can send it: PostgreSQL takes no NUL.
+    let poison = domain::session::Accounting {
+        org: tenant.org,
+        id: uuid::Uuid::nil().into(),
+        edge: tenant.edge,
+        site: tenant.site,
+        session: uuid::Uuid::nil().into(),
+        session_key: "a\u{0}b".to_owned(),
+        status: domain::session::AccountingStatus::Start,
+        at: world.now(),
+        mac: None,
+        user_name: None,
+        framed_ip: None,
+        bytes_in: None,
+        bytes_out: None,
+        session_seconds: None,
+        terminate_cause: None,
+    };
+    world.cache.spill_push(&[cache::SpilledRecord::Accounting(Box::new(poison))]).await.unwrap();
+    process.mab(&tenant.token, COMPLIANT).await;
+    world.postgres.mend();
+    eventually("the spill is drained", || async { world.cache.spill_depth().await.unwrap() == 0 }).await;
+    assert_eq!(world.count("SELECT count(*) FROM event").await, 3);
+}

@@ -1,0 +1,225 @@
+//! Commands, as an edge sees them: fetched at least once, acknowledged, expired. Every state is an event.
+
+use std::time::Duration;
+
+use domain::command::{Command, CommandState};
+use domain::request::AccessRequest;
+use domain::time::Ids;
+use domain::{CommandId, EdgeId, Mac, OrgId, SessionId, SiteId};
+use mac_address::MacAddress;
+use serde_json::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{OrgTx, Result, StoreError, SystemTx, events};
+
+/// What came of a command at the NAS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckResult {
+    /// The NAS did it.
+    Ack,
+    /// The NAS refused.
+    Nak,
+    /// The NAS did not answer the edge.
+    Timeout,
+}
+
+/// A command, handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub command: Command,
+    /// The request that the session was decided on: it tells the NAS which session is meant.
+    pub request: Option<AccessRequest>,
+}
+
+struct Row {
+    id: Uuid,
+    edge_id: Uuid,
+    site_id: Option<Uuid>,
+    session_id: Uuid,
+    session_key: String,
+    mac: Option<MacAddress>,
+    kind: String,
+    cause: String,
+    from_outcome: Value,
+    to_outcome: Value,
+    state: String,
+    created_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    delivered_at: Option<OffsetDateTime>,
+    deliveries: i32,
+    finished_at: Option<OffsetDateTime>,
+    result: Option<String>,
+    request: Option<Value>,
+}
+
+impl Row {
+    fn read(self) -> Result<(Delivery, Option<SiteId>, i32)> {
+        let command = Command {
+            id: CommandId(self.id),
+            edge: EdgeId(self.edge_id),
+            session: SessionId(self.session_id),
+            session_key: self.session_key,
+            mac: self.mac.map(|mac| Mac(mac.bytes())),
+            kind: self.kind.parse().map_err(|e| StoreError::corrupt("command.kind", e))?,
+            cause: self.cause.parse().map_err(|e| StoreError::corrupt("command.cause", e))?,
+            from: serde_json::from_value(self.from_outcome)
+                .map_err(|e| StoreError::corrupt("command.from_outcome", e))?,
+            to: serde_json::from_value(self.to_outcome)
+                .map_err(|e| StoreError::corrupt("command.to_outcome", e))?,
+            state: self.state.parse().map_err(|e| StoreError::corrupt("command.state", e))?,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            delivered_at: self.delivered_at,
+            finished_at: self.finished_at,
+            result: self.result,
+        };
+        // A request that does not read must not keep the command from its edge.
+        let request = self.request.and_then(|request| serde_json::from_value(request).ok());
+        Ok((Delivery { command, request }, self.site_id.map(SiteId), self.deliveries))
+    }
+}
+
+/// Hands out the edge's open commands, oldest first: those that wait, and those that were handed out longer than
+/// `redeliver_after` ago and never acknowledged.
+pub async fn fetch(
+    tx: &mut OrgTx,
+    ids: &Ids,
+    now: OffsetDateTime,
+    edge: EdgeId,
+    limit: i64,
+    redeliver_after: Duration,
+) -> Result<Vec<Delivery>> {
+    let org = tx.org();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"WITH due AS (
+               SELECT id FROM command
+               WHERE org_id = $1 AND edge_id = $2 AND expires_at > $3
+                 AND (state = 'pending' OR (state = 'delivered' AND delivered_at <= $4))
+               ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED
+           )
+           UPDATE command c SET state = 'delivered', delivered_at = $3, deliveries = c.deliveries + 1
+           FROM due WHERE c.org_id = $1 AND c.id = due.id
+           RETURNING c.id, c.edge_id,
+                     (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
+                     c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
+                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
+        org.uuid(),
+        edge.uuid(),
+        now,
+        now - redeliver_after,
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let mut commands = Vec::with_capacity(rows.len());
+    let mut history = Vec::new();
+    for row in rows {
+        let (delivery, site, deliveries) = row.read()?;
+        if deliveries == 1 {
+            history.push(delivery.command.event(org, site, ids.make(now), now));
+        }
+        commands.push(delivery);
+    }
+    events::append_all(tx, &history).await?;
+    commands.sort_by_key(|delivery| delivery.command.id);
+    Ok(commands)
+}
+
+/// Takes an edge's word on a command. `false`: the edge has no such command. Said twice, or of a command that is no
+/// longer open, it changes nothing.
+pub async fn ack(
+    tx: &mut OrgTx,
+    ids: &Ids,
+    now: OffsetDateTime,
+    edge: EdgeId,
+    id: CommandId,
+    result: AckResult,
+    said: Option<&str>,
+) -> Result<bool> {
+    let org = tx.org();
+    let (state, text) = match (result, said) {
+        (AckResult::Ack, said) => (CommandState::Acked, said.map(str::to_owned)),
+        (AckResult::Nak, said) => (CommandState::Failed, Some(said.unwrap_or("the NAS refused").to_owned())),
+        (AckResult::Timeout, said) => {
+            (CommandState::Failed, Some(said.unwrap_or("the NAS did not answer").to_owned()))
+        }
+    };
+    let row = sqlx::query_as!(
+        Row,
+        r#"UPDATE command c SET state = $4, finished_at = $5, result = $6
+           WHERE c.org_id = $1 AND c.id = $2 AND c.edge_id = $3 AND c.state IN ('pending', 'delivered')
+           RETURNING c.id, c.edge_id,
+                     (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
+                     c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
+                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
+        org.uuid(),
+        id.uuid(),
+        edge.uuid(),
+        state.as_str(),
+        now,
+        text,
+    )
+    .fetch_optional(tx.conn())
+    .await?;
+    if let Some(row) = row {
+        let (Delivery { command, .. }, site, _) = row.read()?;
+        events::append(tx, &command.event(org, site, ids.make(now), now)).await?;
+        return Ok(true);
+    }
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM command WHERE org_id = $1 AND id = $2 AND edge_id = $3) AS "known!""#,
+        org.uuid(),
+        id.uuid(),
+        edge.uuid(),
+    )
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(known)
+}
+
+/// Closes the commands whose time is over. Returns how many.
+pub async fn expire_due(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, limit: i64) -> Result<usize> {
+    let org = tx.org();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"WITH due AS (
+               SELECT id FROM command
+               WHERE org_id = $1 AND expires_at <= $2 AND state IN ('pending', 'delivered')
+               ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+           )
+           UPDATE command c SET state = 'expired', finished_at = $2 FROM due WHERE c.org_id = $1 AND c.id = due.id
+           RETURNING c.id, c.edge_id,
+                     (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
+                     c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
+                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
+        org.uuid(),
+        now,
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let mut history = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (Delivery { command, .. }, site, _) = row.read()?;
+        history.push(command.event(org, site, ids.make(now), now));
+    }
+    events::append_all(tx, &history).await?;
+    Ok(history.len())
+}
+
+/// The organizations that have commands to expire.
+pub async fn orgs_with_expired(tx: &mut SystemTx, now: OffsetDateTime, limit: i64) -> Result<Vec<OrgId>> {
+    let orgs = sqlx::query_scalar!(
+        "SELECT DISTINCT org_id FROM command WHERE state IN ('pending', 'delivered') AND expires_at <= $1 LIMIT $2",
+        now,
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(orgs.into_iter().map(OrgId).collect())
+}

@@ -1,0 +1,226 @@
+//! NAC history: written once, never changed. Every write is idempotent by the event's id, so that records which were
+//! spilled and drained, or sent twice, are there once.
+
+use domain::event::{DecisionRecord, Event};
+use domain::session::Accounting;
+use domain::time::uuid_time;
+use domain::{EdgeId, EventId, Mac, SessionId, SiteId};
+use mac_address::MacAddress;
+use sqlx::types::Json;
+use time::{Date, Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{OrgTx, Result, Store, StoreError, sessions};
+
+/// Days for which partitions are kept ready, before and after today: late accounting, and a clock that moves on
+/// while nobody makes new ones.
+const DAYS_BEHIND: i64 = 8;
+const DAYS_AHEAD: i64 = 7;
+
+/// Records decisions: an event for each, and its session.
+pub async fn record_batch(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<()> {
+    let org = tx.org().uuid();
+    let mut c = DecisionColumns::default();
+    for record in records {
+        c.push(record);
+    }
+    sqlx::query!(
+        "INSERT INTO event (org_id, at, id, kind, mac, session_id, edge_id, site_id, summary, auth_type, ssid,
+                            user_name, permit, reason, rule_id, rule_name, policy_version, vlan, role, verdict,
+                            match_strength, device_id, detail)
+         SELECT $1, * FROM unnest($2::timestamptz[], $3::uuid[], $4::text[], $5::macaddr[], $6::uuid[], $7::uuid[],
+             $8::uuid[], $9::text[], $10::text[], $11::text[], $12::text[], $13::boolean[], $14::text[],
+             $15::uuid[], $16::text[], $17::integer[], $18::text[], $19::text[], $20::text[], $21::text[],
+             $22::uuid[], $23::jsonb[])
+         ON CONFLICT DO NOTHING",
+        org,
+        &c.at,
+        &c.id,
+        &c.kind as &[&str],
+        &c.mac as &[Option<MacAddress>],
+        &c.session,
+        &c.edge,
+        &c.site,
+        &c.summary,
+        &c.auth_type as &[Option<&str>],
+        &c.ssid as &[Option<&str>],
+        &c.user_name as &[Option<&str>],
+        &c.permit,
+        &c.reason as &[&str],
+        &c.rule as &[Option<Uuid>],
+        &c.rule_name as &[Option<&str>],
+        &c.policy_version as &[Option<i32>],
+        &c.vlan as &[Option<&str>],
+        &c.role as &[Option<&str>],
+        &c.verdict as &[&str],
+        &c.match_strength as &[Option<&str>],
+        &c.device as &[Option<Uuid>],
+        &c.detail as &[Json<&DecisionRecord>],
+    )
+    .execute(tx.conn())
+    .await?;
+    sessions::decided(tx, records).await
+}
+
+#[derive(Default)]
+struct DecisionColumns<'a> {
+    at: Vec<OffsetDateTime>,
+    id: Vec<Uuid>,
+    kind: Vec<&'static str>,
+    mac: Vec<Option<MacAddress>>,
+    session: Vec<Uuid>,
+    edge: Vec<Uuid>,
+    site: Vec<Uuid>,
+    summary: Vec<String>,
+    auth_type: Vec<Option<&'static str>>,
+    ssid: Vec<Option<&'a str>>,
+    user_name: Vec<Option<&'a str>>,
+    permit: Vec<bool>,
+    reason: Vec<&'static str>,
+    rule: Vec<Option<Uuid>>,
+    rule_name: Vec<Option<&'a str>>,
+    policy_version: Vec<Option<i32>>,
+    vlan: Vec<Option<&'a str>>,
+    role: Vec<Option<&'a str>>,
+    verdict: Vec<&'static str>,
+    match_strength: Vec<Option<&'static str>>,
+    device: Vec<Option<Uuid>>,
+    detail: Vec<Json<&'a DecisionRecord>>,
+}
+
+impl<'a> DecisionColumns<'a> {
+    fn push(&mut self, record: &'a DecisionRecord) {
+        let (request, answer, decision) = (&record.request, &record.answer, &record.answer.decision);
+        self.at.push(answer.at);
+        self.id.push(answer.id.uuid());
+        self.kind.push(record.kind().as_str());
+        self.mac.push(request.mac.map(mac_column));
+        self.session.push(record.session.uuid());
+        self.edge.push(request.edge.uuid());
+        self.site.push(request.site.uuid());
+        self.summary.push(record.summary());
+        self.auth_type.push(request.auth_type.map(|auth| auth.as_str()));
+        self.ssid.push(request.ssid.as_deref());
+        self.user_name.push(request.user_name.as_deref());
+        self.permit.push(decision.outcome.permit);
+        self.reason.push(decision.reason.as_str());
+        self.rule.push(decision.rule.as_ref().map(|rule| rule.id.uuid()));
+        self.rule_name.push(decision.rule.as_ref().map(|rule| rule.name.as_str()));
+        self.policy_version.push(decision.policy_version);
+        self.vlan.push(decision.outcome.vlan.as_deref());
+        self.role.push(decision.outcome.role.as_deref());
+        self.verdict.push(answer.compliance.verdict.as_str());
+        self.match_strength.push(answer.found.strength.map(|strength| strength.as_str()));
+        self.device.push(answer.found.device.map(Into::into));
+        self.detail.push(Json(record));
+    }
+}
+
+/// Appends one line.
+pub async fn append(tx: &mut OrgTx, event: &Event) -> Result<()> {
+    append_all(tx, std::slice::from_ref(event)).await
+}
+
+/// Appends lines.
+pub async fn append_all(tx: &mut OrgTx, events: &[Event]) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let org = tx.org().uuid();
+    let at: Vec<OffsetDateTime> = events.iter().map(|e| e.at).collect();
+    let id: Vec<Uuid> = events.iter().map(|e| e.id.uuid()).collect();
+    let kind: Vec<&str> = events.iter().map(|e| e.kind.as_str()).collect();
+    let mac: Vec<Option<MacAddress>> = events.iter().map(|e| e.mac.map(mac_column)).collect();
+    let session: Vec<Option<Uuid>> = events.iter().map(|e| e.session.map(Into::into)).collect();
+    let edge: Vec<Option<Uuid>> = events.iter().map(|e| e.edge.map(Into::into)).collect();
+    let site: Vec<Option<Uuid>> = events.iter().map(|e| e.site.map(Into::into)).collect();
+    let summary: Vec<&str> = events.iter().map(|e| e.summary.as_str()).collect();
+    let detail: Vec<&serde_json::Value> = events.iter().map(|e| &e.detail).collect();
+    sqlx::query!(
+        "INSERT INTO event (org_id, at, id, kind, mac, session_id, edge_id, site_id, summary, detail)
+         SELECT $1, * FROM unnest($2::timestamptz[], $3::uuid[], $4::text[], $5::macaddr[], $6::uuid[], $7::uuid[],
+             $8::uuid[], $9::text[], $10::jsonb[])
+         ON CONFLICT DO NOTHING",
+        org,
+        &at,
+        &id,
+        &kind as &[&str],
+        &mac as &[Option<MacAddress>],
+        &session as &[Option<Uuid>],
+        &edge as &[Option<Uuid>],
+        &site as &[Option<Uuid>],
+        &summary as &[&str],
+        &detail as &[&serde_json::Value],
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Takes an accounting message into its session, with the history that it makes.
+pub async fn apply_accounting(tx: &mut OrgTx, message: &Accounting) -> Result<()> {
+    apply_accounting_batch(tx, std::slice::from_ref(message)).await
+}
+
+/// The same for many.
+pub async fn apply_accounting_batch(tx: &mut OrgTx, messages: &[Accounting]) -> Result<()> {
+    let history = sessions::account(tx, messages).await?;
+    append_all(tx, &history).await
+}
+
+/// One event, found by its id alone: the id carries the time, so only one partition is read.
+pub async fn find(tx: &mut OrgTx, id: EventId) -> Result<Option<Event>> {
+    let Some(from) = uuid_time(id.uuid()) else { return Ok(None) };
+    let org = tx.org();
+    let row = sqlx::query!(
+        "SELECT at, kind, mac, session_id, edge_id, site_id, summary, detail FROM event
+         WHERE org_id = $1 AND at >= $2 AND at < $3 AND id = $4",
+        org.uuid(),
+        from,
+        from + Duration::milliseconds(1),
+        id.uuid(),
+    )
+    .fetch_optional(tx.conn())
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Event {
+        org,
+        id,
+        at: row.at,
+        kind: row.kind.parse().map_err(|e| StoreError::corrupt("event.kind", e))?,
+        mac: row.mac.map(|mac| Mac(mac.bytes())),
+        session: row.session_id.map(SessionId),
+        edge: row.edge_id.map(EdgeId),
+        site: row.site_id.map(SiteId),
+        summary: row.summary,
+        detail: row.detail,
+    }))
+}
+
+/// Makes the partitions of the days around `now`, where they are missing.
+pub async fn ensure_partitions(store: &Store, now: OffsetDateTime) -> Result<()> {
+    let mut tx = store.system().await?;
+    let day = |days| now.date().checked_add(Duration::days(days)).unwrap_or(now.date());
+    let days: Vec<Date> = (-DAYS_BEHIND..=DAYS_AHEAD).map(day).collect();
+    sqlx::query!("SELECT ensure_event_partition(day)::text FROM unnest($1::date[]) AS day", &days)
+        .fetch_all(tx.conn())
+        .await?;
+    tx.commit().await
+}
+
+/// Drops the partitions of the days before `before`. Returns their names.
+pub async fn drop_partitions(store: &Store, before: OffsetDateTime) -> Result<Vec<String>> {
+    let mut tx = store.system().await?;
+    let dropped = sqlx::query_scalar!(
+        r#"SELECT name AS "name!" FROM drop_event_partitions_before($1) AS name"#,
+        before.date()
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    tx.commit().await?;
+    Ok(dropped)
+}
+
+pub(crate) fn mac_column(mac: Mac) -> MacAddress {
+    MacAddress::new(mac.0)
+}

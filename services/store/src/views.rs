@@ -1,0 +1,29 @@
+//! What pages show: read-only queries, each shaped for one page. Nothing here changes a row, and nothing here is
+//! needed to decide.
+
+pub mod clients;
+pub mod events;
+pub mod links;
+pub mod org;
+pub mod overview;
+pub mod sites;
+
+use domain::Mac;
+use mac_address::MacAddress;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Where a page of rows ended, newest first: the next one begins behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub at: OffsetDateTime,
+    pub id: Uuid,
+}
+
+fn mac(address: MacAddress) -> Mac {
+    Mac(address.bytes())
+}
+
+fn address(mac: Mac) -> MacAddress {
+    MacAddress::new(mac.0)
+}

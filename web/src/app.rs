@@ -1,0 +1,72 @@
+//! What every page has at hand.
+
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use cache::Cache;
+use domain::time::{Ids, SharedClock};
+use linking::Linking;
+use policy::Policies;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// What the dashboard needs of the process.
+#[derive(Clone)]
+pub struct WebDeps {
+    pub store: Store,
+    pub cache: Cache,
+    pub linking: Linking,
+    pub policies: Policies,
+    pub clock: SharedClock,
+    pub ids: Ids,
+    /// Ends the live streams, so that a graceful shutdown need not wait for browsers.
+    pub shutdown: CancellationToken,
+}
+
+/// What the dashboard needs to know.
+#[derive(Clone, Debug)]
+pub struct WebConfig {
+    /// Where browsers reach the dashboard. Cookies are `Secure` where it is https.
+    pub public_url: Url,
+    /// Where edges reach the NAC API; shown in the example that comes with a new token.
+    pub nac_url: Url,
+    /// Microsoft's sign-in host: the only place that a form of the dashboard may lead to besides itself.
+    pub login_url: Url,
+}
+
+pub(crate) struct Inner {
+    pub deps: WebDeps,
+    pub config: WebConfig,
+}
+
+/// Shared by all requests.
+#[derive(Clone)]
+pub(crate) struct App(pub(crate) Arc<Inner>);
+
+impl Deref for App {
+    type Target = WebDeps;
+
+    fn deref(&self) -> &WebDeps {
+        &self.0.deps
+    }
+}
+
+/// A future without the names of what it borrows inside. Linking's futures hold Microsoft's clients across awaits,
+/// and the compiler does not see that a handler that awaits them is `Send` unless they are boxed.
+pub(crate) fn boxed<'a, T>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(future)
+}
+
+impl App {
+    pub(crate) fn config(&self) -> &WebConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn now(&self) -> time::OffsetDateTime {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,134 @@
+//! Making and changing a rule.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::Form;
+use domain::policy::PolicyDoc;
+use domain::policy::edit::Edit;
+use domain::{OrgId, RuleId};
+use policy::EditError;
+
+use crate::app::App;
+use crate::error::PageError;
+use crate::form::Errors;
+use crate::session::Flash;
+use crate::shell::{Area, Shell, page, page_as};
+use crate::ui;
+use crate::visit::Member;
+
+use super::rule_form::{ResultChoices, RuleForm, SideChoices, result_choices, side_choices};
+
+#[derive(Template)]
+#[template(path = "auth_policies/rule.html")]
+struct Page {
+    shell: Shell,
+    base: String,
+    labels: String,
+    /// `None`: a new rule.
+    id: Option<RuleId>,
+    form: RuleForm,
+    matching: SideChoices,
+    not_matching: SideChoices,
+    results: Vec<ResultChoices>,
+    errors: Errors,
+    /// Who changed the draft in the meantime.
+    conflict: Option<String>,
+}
+
+impl Page {
+    async fn new(
+        member: &Member,
+        app: &App,
+        id: Option<RuleId>,
+        form: RuleForm,
+        doc: &PolicyDoc,
+    ) -> Result<Self, PageError> {
+        let mut tx = member.tx(app).await?;
+        let sites = store::edges::list_sites(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Self {
+            shell: member.shell(Area::AuthPolicies).await?,
+            base: member.path("auth-policies"),
+            labels: member.path("labels"),
+            id,
+            matching: side_choices(&form, false, doc, &sites),
+            not_matching: side_choices(&form, true, doc, &sites),
+            results: result_choices(&form, doc),
+            form,
+            errors: Errors::default(),
+            conflict: None,
+        })
+    }
+}
+
+/// `GET /orgs/{org_id}/auth-policies/rules/new`
+pub(super) async fn new(member: Member, State(app): State<App>) -> Result<Response, PageError> {
+    let draft = app.policies.overview(member.org.id).await?.draft;
+    page(&Page::new(&member, &app, None, RuleForm::empty(draft.revision), &draft.doc).await?)
+}
+
+/// `GET /orgs/{org_id}/auth-policies/rules/{rule_id}`
+pub(super) async fn get(
+    member: Member,
+    State(app): State<App>,
+    Path((_, id)): Path<(OrgId, RuleId)>,
+) -> Result<Response, PageError> {
+    let draft = app.policies.overview(member.org.id).await?.draft;
+    let rule = draft.doc.rule(id).ok_or(PageError::NotFound)?;
+    let form = RuleForm::of(rule, &draft.doc, draft.revision);
+    page(&Page::new(&member, &app, Some(id), form, &draft.doc).await?)
+}
+
+/// `POST /orgs/{org_id}/auth-policies/rules`
+pub(super) async fn create(
+    member: Member,
+    State(app): State<App>,
+    Form(form): Form<RuleForm>,
+) -> Result<Response, PageError> {
+    save(&member, &app, None, form).await
+}
+
+/// `POST /orgs/{org_id}/auth-policies/rules/{rule_id}`
+pub(super) async fn update(
+    member: Member,
+    State(app): State<App>,
+    Path((_, id)): Path<(OrgId, RuleId)>,
+    Form(form): Form<RuleForm>,
+) -> Result<Response, PageError> {
+    save(&member, &app, Some(id), form).await
+}
+
+async fn save(member: &Member, app: &App, id: Option<RuleId>, form: RuleForm) -> Result<Response, PageError> {
+    let rule_id = id.unwrap_or_else(|| app.ids.make(member.now()));
+    let saved = match form.rule(rule_id) {
+        Err(errors) => Err(EditError::Fields(errors)),
+        Ok(rule) => {
+            let name = rule.name.clone();
+            let edit = Edit::PutRule(Box::new(rule));
+            app.policies.edit(member.org.id, &member.actor(), form.revision, edit).await.map(|_| name)
+        }
+    };
+    let (status, form, errors, conflict) = match saved {
+        Ok(name) => {
+            let text =
+                format!("Rule “{name}” is saved in the draft. It takes effect when the draft is published.");
+            member.flash(Flash::good(text)).await?;
+            return Ok(Redirect::to(&member.path("auth-policies")).into_response());
+        }
+        Err(EditError::Fields(errors)) => (StatusCode::UNPROCESSABLE_ENTITY, form, errors, None),
+        Err(EditError::Conflict { current, by }) => {
+            (StatusCode::CONFLICT, RuleForm { revision: current, ..form }, Vec::new(), Some(by))
+        }
+        Err(EditError::NotFound | EditError::InUse(_)) => return Err(PageError::NotFound),
+        Err(EditError::Store(error)) => return Err(error.into()),
+    };
+    let doc = app.policies.overview(member.org.id).await?.draft.doc;
+    // Somebody deleted the rule meanwhile: saving again makes it anew.
+    let id = id.filter(|id| doc.rule(*id).is_some());
+    let mut view = Page::new(member, app, id, form, &doc).await?;
+    view.errors = Errors(errors);
+    view.conflict = conflict;
+    page_as(status, &view)
+}

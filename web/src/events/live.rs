@@ -1,0 +1,136 @@
+//! New rows, as they come.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use cache::{BusEvent, BusMessage};
+use store::views::Cursor;
+use store::views::events::{EventFilter, EventRow};
+use time::OffsetDateTime;
+use tokio_stream::StreamExt;
+
+use crate::app::App;
+use crate::error::PageError;
+use crate::visit::Member;
+
+use super::filter::{Query, read_cursor, write_cursor};
+use super::list::RowPart;
+
+/// Rows are looked for at least this often, for the case that a signal was lost.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Signals of a busy organization are gathered for this long.
+const GATHER: Duration = Duration::from_millis(400);
+/// More rows than this at once would only fly by: the list is told to reload instead.
+const ROWS_MAX: i64 = 100;
+/// Events are written by several processes, so that one with an earlier time may appear a little later.
+const OVERLAP: time::Duration = time::Duration::seconds(5);
+
+/// `GET /orgs/{org_id}/events/live`: each message is the rows that are new, the newest first; its id is where the
+/// list stands then, from which the browser goes on after a break.
+pub(super) async fn get(
+    member: Member,
+    State(app): State<App>,
+    headers: axum::http::HeaderMap,
+    axum::extract::Query(query): axum::extract::Query<Query>,
+) -> Result<Response, PageError> {
+    let mut signals = app.cache.subscribe();
+    let now = member.now();
+    let (filter, problems) = query.filter(now);
+    if !problems.is_empty() {
+        return Err(PageError::BadRequest(problems.join(" ")));
+    }
+    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(read_cursor);
+    let start = Cursor { at: now, id: uuid::Uuid::nil() };
+    let mut tail = Tail {
+        filter,
+        after: resumed.or_else(|| read_cursor(&query.after)).unwrap_or(start),
+        sent: Vec::new(),
+    };
+    let (send, receive) = tokio::sync::mpsc::channel::<Result<Event, Infallible>>(4);
+    let shutdown = app.shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            match tail.next(&app, &member).await {
+                Ok(None) => {}
+                Ok(Some(event)) => {
+                    if send.send(Ok(event)).await.is_err() {
+                        return;
+                    }
+                }
+                // The database is away for a moment: the rows are sent once it is back.
+                Err(_) => tracing::debug!("a live list waits for the database"),
+            }
+            loop {
+                let waited = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = send.closed() => return,
+                    waited = tokio::time::timeout(LOOK_EVERY, signals.next()) => waited,
+                };
+                match waited {
+                    Ok(None) => return,
+                    Ok(Some(BusEvent::Message(BusMessage::Events { org }))) if org == member.org.id => {
+                        tokio::time::sleep(GATHER).await;
+                        break;
+                    }
+                    Ok(Some(BusEvent::Message(_))) => {}
+                    Ok(Some(BusEvent::Lost)) | Err(_) => break,
+                }
+            }
+        }
+    });
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receive);
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// Where one live list stands.
+struct Tail {
+    filter: EventFilter,
+    after: Cursor,
+    /// What was sent within the overlap.
+    sent: Vec<Cursor>,
+}
+
+impl Tail {
+    async fn next(&mut self, app: &App, member: &Member) -> Result<Option<Event>, PageError> {
+        let from = Cursor { at: self.after.at - OVERLAP, id: uuid::Uuid::nil() };
+        let first = self.sent.is_empty();
+        let mut tx = member.tx(app).await?;
+        let mut rows = store::views::events::newer(
+            &mut tx,
+            &self.filter,
+            if first { self.after } else { from },
+            ROWS_MAX,
+        )
+        .await?;
+        tx.commit().await?;
+        let flood = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= ROWS_MAX;
+        rows.retain(|row| row.cursor() != self.after && !self.sent.contains(&row.cursor()));
+        let Some(last) = rows.last().map(EventRow::cursor) else { return Ok(None) };
+        if last.at > self.after.at {
+            self.after = last;
+        }
+        self.sent.extend(rows.iter().map(EventRow::cursor));
+        let horizon = self.after.at - OVERLAP * 2;
+        self.sent.retain(|cursor| cursor.at >= horizon);
+        let event = Event::default().id(write_cursor(&self.after));
+        if flood {
+            return Ok(Some(event.event("reload").data("more than can be followed")));
+        }
+        Ok(Some(event.data(render(&rows, member, app.now())?)))
+    }
+}
+
+fn render(rows: &[EventRow], member: &Member, now: OffsetDateTime) -> Result<String, PageError> {
+    let (base, clients, rules) =
+        (member.path("events"), member.path("clients"), member.path("auth-policies/rules"));
+    let mut html = String::new();
+    for row in rows.iter().rev() {
+        let part = RowPart { row, base: &base, clients: &clients, rules: &rules, now, fresh: true };
+        html.push_str(&part.render()?);
+    }
+    Ok(html)
+}

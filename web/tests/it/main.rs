@@ -1,0 +1,8 @@
+//! The dashboard's pages, through its router, on real PostgreSQL and Redis.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+mod forms;
+mod guard;
+mod live;
+mod pages;
+mod world;
