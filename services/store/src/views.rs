@@ -3,9 +3,11 @@
 
 pub mod clients;
 pub mod events;
+pub mod hits;
 pub mod links;
 pub mod org;
 pub mod overview;
+pub mod replay;
 pub mod sites;
 
 use domain::Mac;

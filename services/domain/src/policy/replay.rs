@@ -293,6 +293,12 @@ impl<'p> Replay<'p> {
         (self.report.decisions, self.report.changed)
     }
 
+    /// What was counted so far. The clients and the order of the groups come with [`Self::finish`].
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
     /// Makes one decision again. Returns what would change.
     pub fn push(&mut self, record: &DecisionRecord) -> Option<Moved> {
         self.report.decisions += 1;
