@@ -31,6 +31,11 @@ use crate::{Shared, openapi};
 const NAME_CHARS_MAX: usize = 253;
 const SSID_CHARS_MAX: usize = 64;
 const SUBJECT_CHARS_MAX: usize = 2_048;
+/// Entries in a list.
+const LIST_MAX: usize = 32;
+/// An identity provider names up to 200 groups in a token; more are a link to more.
+const IDP_ROLES_MAX: usize = 256;
+const IDP_ROLE_CHARS_MAX: usize = 256;
 
 /// What an edge asks. All of it is optional: what the edge does not know is left out, or null, or "". Fields that are
 /// not listed are ignored.
@@ -46,6 +51,24 @@ pub struct AuthorizeRequest {
     pub ssid: Option<String>,
     #[schema(example = "alex@contoso.example")]
     pub user_name: Option<String>,
+    /// What the client calls itself (DHCP option 12 or the like).
+    #[schema(example = "lobby-tv-3")]
+    pub hostname: Option<String>,
+    /// The VLAN that the client is in or came from: its name, or its id as text or number.
+    #[schema(schema_with = openapi::ingress_vlan)]
+    pub ingress_vlan: Option<String>,
+    /// The role that an identity provider or an upstream server gave (Filter-Id).
+    #[schema(example = "employees")]
+    pub radius_group: Option<String>,
+    /// The tag of the group-based policy that the client came with: a number, or its digits as text.
+    #[schema(schema_with = openapi::gbp_tag)]
+    pub gbp_tag: Option<u16>,
+    /// The user's groups or roles, from the identity provider; at most 256.
+    #[schema(example = json!(["staff", "grp-net-berlin"]))]
+    pub idp_roles: Vec<String>,
+    /// The labels that the organization's endpoint list gives to the MAC.
+    #[schema(example = json!(["printer"]))]
+    pub usermac_labels: Vec<String>,
     /// The edge's own name of the session (Acct-Session-Id); the same in accounting and commands. Where it is left
     /// out, the MAC names the session.
     #[schema(example = "8f3a-0001")]
@@ -93,6 +116,12 @@ pub struct CertificateRequest {
     pub san_dns: Vec<String>,
     pub san_upn: Vec<String>,
     pub san_email: Vec<String>,
+    /// The extended key usages, as OIDs.
+    #[schema(example = json!(["1.3.6.1.5.5.7.3.2"]))]
+    pub ekus: Vec<String>,
+    /// The OID of the AD CS template that it was issued from.
+    #[schema(example = "1.3.6.1.4.1.311.21.8.1234567.7654321")]
+    pub template: Option<String>,
 }
 
 /// The answer. A denial is an answer, too: status 200 with `action` `deny`.
@@ -116,7 +145,16 @@ pub struct AuthorizeAnswer {
     pub role: Option<String>,
     /// Seconds.
     pub session_timeout: Option<u32>,
-    /// The attributes of the Access-Accept, to be applied as they are; none for a denial.
+    /// VLANs of a trunk port (RFC 4675): `1name` tagged, `2name` untagged.
+    pub egress_vlan_names: Vec<String>,
+    /// The tag of the group-based policy that the client gets.
+    pub gbp_tag: Option<u16>,
+    /// Given back as User-Name.
+    pub user_name: Option<String>,
+    /// A page that the client is led to.
+    pub redirect_url: Option<String>,
+    /// The attributes of the Access-Accept, to be applied as they are; none for a denial. Those that are not standard
+    /// are in the words of `nas.vendor`.
     #[schema(value_type = Vec<RadiusAttributeAnswer>)]
     pub radius_attributes: Vec<RadiusAttribute>,
     pub compliance: ComplianceAnswer,
@@ -201,6 +239,7 @@ pub struct MatchAnswer {
     request_body(content = AuthorizeRequest, examples(
         ("certificate" = (summary = "EAP-TLS with an Intune certificate", value = json!(openapi::certificate_example()))),
         ("mab" = (summary = "MAC authentication on a switch port", value = json!(openapi::mab_example()))),
+        ("user" = (summary = "A user behind an identity provider", value = json!(openapi::user_example()))),
     )),
     responses(
         (status = 200, description = "The decision, allow or deny", body = AuthorizeAnswer,
@@ -235,7 +274,7 @@ pub(crate) async fn authorize(
             // Nobody can say whether this edge may ask; a denial gives nothing away.
             let answer = unavailable(id, now);
             shared.metrics.decision(&answer.decision, started.elapsed());
-            Ok(Json(write_answer(&answer, None, false)))
+            Ok(Json(write_answer(&answer, None, None, false)))
         }
     }
 }
@@ -264,7 +303,7 @@ async fn decided(
         session_key(request.session_id.as_deref(), request.mac).unwrap_or_else(|| format!("decision:{id}"));
     let session = session_id(org, request.edge, &key);
     let record = DecisionRecord { org, session, session_key: key, request, answer, keys };
-    let mut wire = write_answer(&record.answer, Some(session), true);
+    let mut wire = write_answer(&record.answer, record.request.nas.vendor.as_deref(), Some(session), true);
     let decision = record.answer.decision.clone();
     wire.recorded =
         shared.recorder.record(SpilledRecord::Decision(Box::new(record))).await.map_err(|_| overloaded())?;
@@ -297,6 +336,7 @@ fn unavailable(id: DecisionId, at: OffsetDateTime) -> Answer {
             rule: None,
             policy_version: None,
             trace: Vec::new(),
+            dry_run: Vec::new(),
         },
         compliance: Compliance {
             verdict: Verdict::Unknown,
@@ -313,6 +353,7 @@ fn unavailable(id: DecisionId, at: OffsetDateTime) -> Answer {
             link: None,
             device: None,
             device_name: None,
+            posture: None,
         },
     }
 }
@@ -329,6 +370,12 @@ fn read_request(fields: &mut Fields<'_>, caller: Caller) -> AccessRequest {
         auth_type: fields.word("auth_type"),
         ssid: fields.text("ssid", SSID_CHARS_MAX),
         user_name: fields.text("user_name", NAME_CHARS_MAX),
+        hostname: fields.text("hostname", NAME_CHARS_MAX),
+        ingress_vlan: fields.text_or_number("ingress_vlan", NAME_CHARS_MAX),
+        radius_group: fields.text("radius_group", NAME_CHARS_MAX),
+        gbp_tag: fields.number("gbp_tag"),
+        idp_roles: fields.texts("idp_roles", IDP_ROLES_MAX, IDP_ROLE_CHARS_MAX),
+        usermac_labels: fields.texts("usermac_labels", LIST_MAX, NAME_CHARS_MAX),
         session_id: fields.text("session_id", NAME_CHARS_MAX),
         nas: fields.object("nas").map(|fields| read_nas(fields)).unwrap_or_default(),
         cert: fields.object("cert").and_then(|fields| read_certificate(fields)),
@@ -353,17 +400,25 @@ fn read_certificate(mut fields: Fields<'_>) -> Option<Certificate> {
         issuer: fields.text("issuer", SUBJECT_CHARS_MAX),
         serial: fields.text("serial", NAME_CHARS_MAX),
         not_after: fields.time("not_after"),
-        san_uri: fields.texts("san_uri", SUBJECT_CHARS_MAX),
-        san_dns: fields.texts("san_dns", NAME_CHARS_MAX),
-        san_upn: fields.texts("san_upn", NAME_CHARS_MAX),
-        san_email: fields.texts("san_email", NAME_CHARS_MAX),
+        san_uri: fields.texts("san_uri", LIST_MAX, SUBJECT_CHARS_MAX),
+        san_dns: fields.texts("san_dns", LIST_MAX, NAME_CHARS_MAX),
+        san_upn: fields.texts("san_upn", LIST_MAX, NAME_CHARS_MAX),
+        san_email: fields.texts("san_email", LIST_MAX, NAME_CHARS_MAX),
+        ekus: fields.texts("ekus", LIST_MAX, NAME_CHARS_MAX),
+        template: fields.text("template", NAME_CHARS_MAX),
     };
     (certificate != Certificate::default()).then_some(certificate)
 }
 
-fn write_answer(answer: &Answer, session: Option<SessionId>, recorded: bool) -> AuthorizeAnswer {
+/// What the edge is told. Trace, rules on trial and the device's posture are for the record alone.
+fn write_answer(
+    answer: &Answer,
+    vendor: Option<&str>,
+    session: Option<SessionId>,
+    recorded: bool,
+) -> AuthorizeAnswer {
     let Answer { id, at, decision, compliance, found } = answer;
-    let Decision { outcome, reason, rule, policy_version, trace: _ } = decision;
+    let Decision { outcome, reason, rule, policy_version, trace: _, dry_run: _ } = decision;
     let age = |since: Option<OffsetDateTime>| since.map(|since| (*at - since).whole_seconds().max(0));
     AuthorizeAnswer {
         decision_id: id.uuid(),
@@ -377,7 +432,11 @@ fn write_answer(answer: &Answer, session: Option<SessionId>, recorded: bool) -> 
         vlan: outcome.vlan.clone(),
         role: outcome.role.clone(),
         session_timeout: outcome.session_timeout,
-        radius_attributes: radius::attributes(outcome),
+        egress_vlan_names: outcome.egress_vlan_names.clone(),
+        gbp_tag: outcome.gbp_tag,
+        user_name: outcome.user_name.clone(),
+        redirect_url: outcome.redirect_url.clone(),
+        radius_attributes: radius::attributes_for(outcome, vendor),
         compliance: ComplianceAnswer {
             state: compliance.state.as_ref().map(ComplianceState::to_string),
             verdict: compliance.verdict.as_str(),

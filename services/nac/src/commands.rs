@@ -84,6 +84,15 @@ pub struct CommandTarget {
     pub role: Option<String>,
     /// Seconds.
     pub session_timeout: Option<u32>,
+    /// VLANs of a trunk port (RFC 4675): `1name` tagged, `2name` untagged.
+    pub egress_vlan_names: Vec<String>,
+    /// The tag of a group-based policy.
+    pub gbp_tag: Option<u16>,
+    /// Given back as User-Name.
+    pub user_name: Option<String>,
+    /// A page that the client is led to.
+    pub redirect_url: Option<String>,
+    /// In the words of the session's `nas_vendor`, as in an answer.
     #[schema(value_type = Vec<RadiusAttributeAnswer>)]
     pub radius_attributes: Vec<RadiusAttribute>,
 }
@@ -291,18 +300,35 @@ fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
         nas_vendor: nas.and_then(|nas| nas.vendor.clone()),
         nas_port_id: nas.and_then(|nas| nas.port_id.clone()),
     };
-    let Outcome { permit, vlan, role, session_timeout } = &command.to;
+    let vendor = nas.and_then(|nas| nas.vendor.as_deref());
+    let radius_attributes = radius::attributes_for(&command.to, vendor);
+    // What else an outcome holds is in its attributes alone.
+    let Outcome {
+        permit,
+        vlan,
+        role,
+        session_timeout,
+        egress_vlan_names,
+        gbp_tag,
+        user_name,
+        redirect_url,
+        attrs: _,
+    } = command.to;
     CommandAnswer {
         id: command.id.uuid(),
         kind: command.kind.as_str(),
         cause: command.cause.as_str(),
         session,
         to: CommandTarget {
-            action: if *permit { "allow" } else { "deny" },
-            vlan: vlan.clone(),
-            role: role.clone(),
-            session_timeout: *session_timeout,
-            radius_attributes: radius::attributes(&command.to),
+            action: if permit { "allow" } else { "deny" },
+            vlan,
+            role,
+            session_timeout,
+            egress_vlan_names,
+            gbp_tag,
+            user_name,
+            redirect_url,
+            radius_attributes,
         },
         created_at: command.created_at,
         expires_at: command.expires_at,

@@ -12,9 +12,6 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::{datetime, format_description};
 use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
-/// Entries in a list.
-const LIST_MAX: usize = 32;
-
 /// The fields of one object, and what is wrong with them.
 pub struct Fields<'a> {
     path: &'static str,
@@ -48,15 +45,23 @@ impl<'a> Fields<'a> {
         self.check_text(path, text, chars_max)
     }
 
-    /// A list of texts. Empty ones are left out.
-    pub fn texts(&mut self, name: &'static str, chars_max: usize) -> Vec<String> {
+    /// A text, or a whole number in its stead.
+    pub fn text_or_number(&mut self, name: &'static str, chars_max: usize) -> Option<String> {
+        match self.get(name)? {
+            Value::Number(number) if number.is_u64() => Some(number.to_string()),
+            _ => self.text(name, chars_max),
+        }
+    }
+
+    /// A list of at most `entries_max` texts. Empty ones are left out.
+    pub fn texts(&mut self, name: &'static str, entries_max: usize, chars_max: usize) -> Vec<String> {
         let Some(value) = self.get(name) else { return Vec::new() };
         let Value::Array(values) = value else {
             self.wrong(name, "a list of strings", value);
             return Vec::new();
         };
-        if values.len() > LIST_MAX {
-            self.problem(name, "too_many", format!("at most {LIST_MAX} entries"));
+        if values.len() > entries_max {
+            self.problem(name, "too_many", format!("at most {entries_max} entries"));
             return Vec::new();
         }
         let mut texts = Vec::with_capacity(values.len());
@@ -142,6 +147,23 @@ impl<'a> Fields<'a> {
             self.problem(name, "out_of_range", format!("a whole number from 0 to {}", i64::MAX));
         }
         count
+    }
+
+    /// A whole number from 0 to 65535, or its digits.
+    pub fn number(&mut self, name: &'static str) -> Option<u16> {
+        let value = self.get(name)?;
+        let number = match value {
+            Value::Number(number) => number.as_u64().and_then(|number| u16::try_from(number).ok()),
+            Value::String(digits) => digits.trim().parse().ok(),
+            other => {
+                self.wrong(name, "a number", other);
+                return None;
+            }
+        };
+        if number.is_none() {
+            self.problem(name, "out_of_range", format!("a whole number from 0 to {}", u16::MAX));
+        }
+        number
     }
 
     /// Says that a field is needed.

@@ -174,6 +174,21 @@ pub fn port_type() -> Object {
     words_or_null(PortType::ALL.iter().map(|word| word.as_str()))
 }
 
+pub fn ingress_vlan() -> Object {
+    let types = SchemaType::from_iter([Type::String, Type::Integer, Type::Null]);
+    ObjectBuilder::new().schema_type(types).examples([json!("guest"), json!(30)]).build()
+}
+
+pub fn gbp_tag() -> Object {
+    let types = SchemaType::from_iter([Type::Integer, Type::String, Type::Null]);
+    ObjectBuilder::new()
+        .schema_type(types)
+        .minimum(Some(0))
+        .maximum(Some(u16::MAX))
+        .examples([json!(100)])
+        .build()
+}
+
 pub fn action() -> Object {
     words(["allow", "deny"])
 }
@@ -231,7 +246,9 @@ pub fn certificate_example() -> Value {
             "issuer": "CN=Contoso Issuing CA",
             "serial": "4d0000002f",
             "not_after": "2027-11-20T12:00:00Z",
-            "san_uri": ["ID:Microsoft Endpoint Manager:GUID:5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42"]
+            "san_uri": ["ID:Microsoft Endpoint Manager:GUID:5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42"],
+            "ekus": ["1.3.6.1.5.5.7.3.2"],
+            "template": "1.3.6.1.4.1.311.21.8.1234567.7654321"
         }
     })
 }
@@ -240,7 +257,23 @@ pub fn mab_example() -> Value {
     json!({
         "mac": "d46e.0e02.2896",
         "auth_type": "mab",
-        "nas": {"ip": "192.0.2.8", "port_type": "wired", "port_id": "ge-0/0/7"}
+        "hostname": "lobby-printer-2",
+        "ingress_vlan": 30,
+        "gbp_tag": 100,
+        "usermac_labels": ["printer"],
+        "nas": {"ip": "192.0.2.8", "vendor": "juniper", "port_type": "wired", "port_id": "ge-0/0/7"}
+    })
+}
+
+pub fn user_example() -> Value {
+    json!({
+        "mac": "D4:6E:0E:02:28:96",
+        "auth_type": "eap-ttls",
+        "ssid": "corp",
+        "user_name": "alex@contoso.example",
+        "radius_group": "employees",
+        "idp_roles": ["staff", "grp-net-berlin"],
+        "nas": {"ip": "192.0.2.9", "vendor": "cisco-meraki", "port_type": "wireless"}
     })
 }
 
@@ -255,6 +288,10 @@ pub fn allow_example() -> Value {
         "vlan": "30",
         "role": "employee",
         "session_timeout": 28800,
+        "egress_vlan_names": [],
+        "gbp_tag": null,
+        "user_name": null,
+        "redirect_url": null,
         "radius_attributes": [
             {"name": "Tunnel-Type", "value": "VLAN"},
             {"name": "Tunnel-Medium-Type", "value": "IEEE-802"},
@@ -318,7 +355,13 @@ pub fn commands_example() -> Value {
             "nas_vendor": "juniper",
             "nas_port_id": null
         },
-        "to": {"action": "allow", "vlan": "99", "role": "quarantine", "session_timeout": null, "radius_attributes": []},
+        "to": {"action": "allow", "vlan": "99", "role": "quarantine", "session_timeout": null,
+            "egress_vlan_names": [], "gbp_tag": null, "user_name": null, "redirect_url": null, "radius_attributes": [
+                {"name": "Tunnel-Type", "value": "VLAN"},
+                {"name": "Tunnel-Medium-Type", "value": "IEEE-802"},
+                {"name": "Tunnel-Private-Group-Id", "value": "99"},
+                {"name": "Filter-Id", "value": "quarantine"}
+            ]},
         "created_at": "2026-11-20T12:30:00Z",
         "expires_at": "2026-11-20T12:40:00Z"
     }]})

@@ -9,7 +9,7 @@ const NOW: OffsetDateTime = datetime!(2026-11-20 12:00 UTC);
 const AFTER: Duration = Duration::minutes(10);
 
 fn vlan(vlan: &str) -> Outcome {
-    Outcome { permit: true, vlan: Some(vlan.to_owned()), role: None, session_timeout: None }
+    Outcome { permit: true, vlan: Some(vlan.to_owned()), ..Outcome::default() }
 }
 
 fn session(answered: Outcome) -> ActiveSession {

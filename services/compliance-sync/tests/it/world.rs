@@ -280,7 +280,9 @@ fn policy() -> PolicyDoc {
     let rule = |n: u128, name: &str, when: &[u128], apply: u128| Rule {
         id: RuleId(Uuid::from_u128(n)),
         name: name.to_owned(),
+        comment: String::new(),
         enabled: true,
+        dry_run: false,
         action: Action::Allow,
         matching: Conditions {
             labels: when.iter().map(|n| LabelId(Uuid::from_u128(*n))).collect(),
@@ -308,6 +310,7 @@ fn policy() -> PolicyDoc {
             rule(4, "strangers", &[4], 50),
             rule(5, "unknown", &[], 40),
         ],
+        sections: Vec::new(),
     }
 }
 

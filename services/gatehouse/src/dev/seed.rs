@@ -176,7 +176,9 @@ impl<'a> Seed<'a> {
             edits.push(Edit::PutRule(Box::new(Rule {
                 id: self.ids.make(self.clock.now()),
                 name: name.to_owned(),
+                comment: String::new(),
                 enabled: true,
+                dry_run: false,
                 action: Action::Allow,
                 matching: Conditions { labels, ..Conditions::default() },
                 not_matching: Conditions::default(),

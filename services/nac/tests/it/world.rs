@@ -238,8 +238,8 @@ impl World {
             mac: Some(COMPLIANT.parse().unwrap()),
             kind: CoaKind::Reauth,
             cause: CoaCause::ComplianceChanged,
-            from: Outcome { permit: true, vlan: Some("30".to_owned()), role: None, session_timeout: None },
-            to: Outcome { permit: true, vlan: Some("99".to_owned()), role: None, session_timeout: None },
+            from: Outcome { permit: true, vlan: Some("30".to_owned()), ..Outcome::default() },
+            to: Outcome { permit: true, vlan: Some("99".to_owned()), ..Outcome::default() },
             answered_at: Some(self.now()),
             expires_at: self.now() + time::Duration::minutes(10),
         };
@@ -367,7 +367,9 @@ pub fn policy() -> PolicyDoc {
     let rule = |n, name: &str, on, apply| Rule {
         id: RuleId(id(n)),
         name: name.to_owned(),
+        comment: String::new(),
         enabled: true,
+        dry_run: false,
         action: Action::Allow,
         matching: Conditions { labels: vec![LabelId(id(on))], ..Conditions::default() },
         not_matching: Conditions::default(),
@@ -381,6 +383,7 @@ pub fn policy() -> PolicyDoc {
             vlan(4, "Quarantine", "99"),
         ],
         rules: vec![rule(11, "Compliant devices", 1, 3), rule(12, "Quarantine", 2, 4)],
+        sections: Vec::new(),
     }
 }
 
