@@ -1,9 +1,11 @@
 //! What a draft changes against what is live, in words.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::Serialize;
 
 use super::model::{Conditions, Label, LabelKind, PolicyDoc, Rule};
-use crate::LabelId;
+use crate::{LabelId, RuleId};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,10 +80,7 @@ pub fn diff(old: &PolicyDoc, new: &PolicyDoc) -> Vec<Change> {
     let gone = old.labels.iter().filter(|label| new.label(label.id).is_none());
     out.extend(gone.map(|label| Change::LabelRemoved { name: name_of(label) }));
 
-    let common = |doc: &PolicyDoc, other: &PolicyDoc| -> Vec<_> {
-        doc.rules.iter().map(|rule| rule.id).filter(|id| other.rule(*id).is_some()).collect()
-    };
-    let (before, after) = (common(old, new), common(new, old));
+    let moved = moved(old, new);
     let place =
         |rule: &Rule, doc: &PolicyDoc| doc.rules.iter().position(|r| r.id == rule.id).map_or(0, |i| i + 1);
     for (index, rule) in new.rules.iter().enumerate() {
@@ -92,8 +91,7 @@ pub fn diff(old: &PolicyDoc, new: &PolicyDoc) -> Vec<Change> {
         if was != rule {
             out.push(Change::RuleChanged { name: rule.name.clone() });
         }
-        let rank = |ids: &[_]| ids.iter().position(|id| *id == rule.id);
-        if rank(&before) != rank(&after) {
+        if moved.contains(&rule.id) {
             out.push(Change::RuleMoved { name: rule.name.clone(), from: place(was, old), to: index + 1 });
         }
     }
@@ -114,6 +112,29 @@ pub fn diff(old: &PolicyDoc, new: &PolicyDoc) -> Vec<Change> {
     let gone = old.sections.iter().filter(|was| !new.sections.iter().any(|section| section.name == was.name));
     out.extend(gone.map(|section| Change::SectionRemoved { name: section.name.clone() }));
     out
+}
+
+/// The fewest rules that must have moved to bring the old order into the new one: those outside the longest run of
+/// rules that stand in both in the same order.
+fn moved(old: &PolicyDoc, new: &PolicyDoc) -> HashSet<RuleId> {
+    let was_at: HashMap<RuleId, usize> =
+        old.rules.iter().enumerate().map(|(at, rule)| (rule.id, at)).collect();
+    let kept: Vec<(RuleId, usize)> =
+        new.rules.iter().filter_map(|rule| Some((rule.id, *was_at.get(&rule.id)?))).collect();
+    // The longest run that ends at each rule, and the rule before it there.
+    let mut runs: Vec<(usize, Option<usize>)> = Vec::with_capacity(kept.len());
+    for (index, (_, at)) in kept.iter().enumerate() {
+        let before =
+            (0..index).filter(|earlier| kept[*earlier].1 < *at).max_by_key(|earlier| runs[*earlier].0);
+        runs.push((before.map_or(1, |earlier| runs[earlier].0 + 1), before));
+    }
+    let mut moved: HashSet<RuleId> = kept.iter().map(|(id, _)| *id).collect();
+    let mut next = (0..runs.len()).max_by_key(|index| runs[*index].0);
+    while let Some(index) = next {
+        moved.remove(&kept[index].0);
+        next = runs[index].1;
+    }
+    moved
 }
 
 /// One field of a label or rule that differs.
@@ -250,6 +271,22 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_rule_that_moves_is_the_only_one_told_of(count in 2u128..9, from in 0usize..9, to in 0usize..9) {
+            let rules = (1..=count).map(|n| rule(n, Action::Allow, &[], &[])).collect();
+            let old = policy(Vec::new(), rules);
+            let (from, to) = (from % old.rules.len(), to % old.rules.len());
+            let mut new = old.clone();
+            let one = new.rules.remove(from);
+            new.rules.insert(to, one.clone());
+            let told = diff(&old, &new);
+            proptest::prop_assert_eq!(told.len(), usize::from(from != to));
+            if from.abs_diff(to) > 1 {
+                let moved = Change::RuleMoved { name: one.name, from: from + 1, to: to + 1 };
+                proptest::prop_assert_eq!(told, [moved]);
+            }
+        }
+
         #[test]
         fn whatever_differs_is_told(old in any_doc(), new in any_doc()) {
             proptest::prop_assert_eq!(diff(&old, &old), []);
