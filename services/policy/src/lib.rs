@@ -3,7 +3,8 @@
 //! An edit names the revision that it was made on; whoever was slower is told, and nobody's work is lost without a
 //! word. Publishing writes version, audit line and outbox message in one transaction.
 
-use domain::OrgId;
+pub mod moving;
+
 use domain::policy::diff::{Change, diff};
 use domain::policy::draft::{self, FieldError};
 use domain::policy::edit::{Edit, Refusal, apply};
@@ -11,10 +12,16 @@ use domain::policy::lint::{self, Finding, Known};
 use domain::policy::model::PolicyDoc;
 use domain::policy::transfer::{self, FileError, Format};
 use domain::time::{Ids, SharedClock};
+use domain::{OrgId, SiteId};
 use serde_json::json;
 use store::audit::{self, Actor};
 use store::policies::DraftRow;
-use store::{OrgTx, Store, StoreError, orgs, policies};
+use store::{OrgTx, Store, StoreError, edges, orgs, policies, sessions};
+
+pub use moving::{Moving, MovingLimits};
+
+/// The sessions, newest first, whose NAS vendors lint knows.
+const VENDOR_SESSIONS_MAX: i64 = 2_000;
 
 /// Why an edit was not made.
 #[derive(Debug, thiserror::Error)]
@@ -235,6 +242,11 @@ async fn overview(tx: &mut OrgTx) -> Result<Overview, StoreError> {
     };
     let empty = PolicyDoc::default();
     let changes = diff(live.as_ref().map_or(&empty, |(_, doc)| doc), &draft.doc);
-    let findings = lint::lint(&draft.doc, &Known::default());
+    let sites: Vec<SiteId> = edges::list_sites(tx).await?.into_iter().map(|site| site.id).collect();
+    let vendors = sessions::vendors_seen(tx, VENDOR_SESSIONS_MAX).await?;
+    // Before there is traffic, nothing is known of vendors.
+    let vendors = (!vendors.is_empty()).then_some(vendors);
+    let known = Known { sites: Some(&sites), vendors: vendors.as_deref() };
+    let findings = lint::lint(&draft.doc, &known);
     Ok(Overview { draft, live, changes, findings })
 }

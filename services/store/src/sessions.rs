@@ -324,3 +324,19 @@ pub async fn active_page(tx: &mut OrgTx, after: Option<SessionId>, limit: i64) -
     .await?;
     Ok(rows.into_iter().filter_map(ActiveRow::read).collect())
 }
+
+/// The vendors of NASes, in lower case, that the newest `sessions_max` sessions came from.
+pub async fn vendors_seen(tx: &mut OrgTx, sessions_max: i64) -> Result<Vec<String>> {
+    let org = tx.org().uuid();
+    let vendors = sqlx::query_scalar!(
+        r#"SELECT DISTINCT lower(btrim(request -> 'nas' ->> 'vendor')) AS "vendor!"
+           FROM (SELECT request FROM session WHERE org_id = $1 ORDER BY started_at DESC LIMIT $2) newest
+           WHERE request -> 'nas' ->> 'vendor' IS NOT NULL
+           ORDER BY 1"#,
+        org,
+        sessions_max,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(vendors)
+}
