@@ -4,6 +4,7 @@
 //! word. Publishing writes version, audit line and outbox message in one transaction.
 
 pub mod moving;
+pub mod replay;
 
 use domain::policy::diff::{Change, diff};
 use domain::policy::draft::{self, FieldError};
