@@ -13,6 +13,8 @@ const CSS: &str = concat!(
     include_str!("../static/css/layout.css"),
     include_str!("../static/css/components.css"),
     include_str!("../static/css/pages.css"),
+    include_str!("../static/css/policy.css"),
+    include_str!("../static/css/analysis.css"),
 );
 
 struct Asset {
@@ -33,6 +35,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         asset("gatehouse", "css", "text/css; charset=utf-8", CSS),
         asset("page", "js", "text/javascript; charset=utf-8", include_str!("../static/js/page.js")),
         asset("live", "js", "text/javascript; charset=utf-8", include_str!("../static/js/live.js")),
+        asset("policy", "js", "text/javascript; charset=utf-8", include_str!("../static/js/policy.js")),
         asset("icons", "svg", "image/svg+xml", include_str!("../static/icons.svg")),
         asset("favicon", "svg", "image/svg+xml", include_str!("../static/favicon.svg")),
     ]
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn names_carry_the_content() {
-        for stem in ["gatehouse", "page", "live", "icons", "favicon"] {
+        for stem in ["gatehouse", "page", "live", "policy", "icons", "favicon"] {
             let url = url(stem);
             assert!(url.starts_with(&format!("/static/{stem}.")), "{url}");
             assert_eq!(url.split('.').nth(1).unwrap().len(), 16);

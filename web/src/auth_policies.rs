@@ -1,6 +1,7 @@
 //! Auth Policies: the ordered rules, their draft and their versions.
 
 mod act;
+pub(crate) mod conflict;
 mod delete;
 mod describe;
 mod publish;

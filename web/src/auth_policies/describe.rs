@@ -76,7 +76,7 @@ fn label(id: LabelId, doc: &PolicyDoc) -> Chip {
             icon: labels::icon(&label.kind),
             about: "",
             text: label.name.clone(),
-            title: format!("{}: {}", labels::kind_word(&label.kind), labels::describe(label)),
+            title: format!("{}: {}", labels::kind_of(&label.kind).name, labels::describe(label)),
         },
         None => Chip {
             icon: "unknown",
@@ -97,10 +97,10 @@ pub(super) struct ChangeLine {
 pub(super) fn changes(changes: &[Change]) -> Vec<ChangeLine> {
     let line = |change: &Change| {
         let (class, icon) = match change {
-            Change::LabelAdded { .. } | Change::RuleAdded { .. } => ("added", "plus"),
-            Change::LabelRemoved { .. } | Change::RuleRemoved { .. } => ("removed", "minus"),
+            Change::LabelAdded { .. } | Change::RuleAdded { .. } | Change::SectionAdded { .. } => ("added", "plus"),
+            Change::LabelRemoved { .. } | Change::RuleRemoved { .. } | Change::SectionRemoved { .. } => ("removed", "minus"),
             Change::LabelChanged { .. } | Change::RuleChanged { .. } => ("changed", "edit"),
-            Change::RuleMoved { .. } => ("moved", "move"),
+            Change::RuleMoved { .. } | Change::SectionMoved { .. } => ("moved", "move"),
         };
         ChangeLine { class, icon, text: change.to_string() }
     };

@@ -118,7 +118,7 @@ pub(super) async fn post(
         Err(PublishError::Conflict { by, .. }) => {
             page_as(StatusCode::CONFLICT, &view(&member, &app, Some(by)).await?)
         }
-        Err(PublishError::Invalid(_)) => {
+        Err(PublishError::Invalid(_) | PublishError::Lint(_)) => {
             page_as(StatusCode::UNPROCESSABLE_ENTITY, &view(&member, &app, None).await?)
         }
         Err(PublishError::NoVersion(_)) => Err(PageError::NotFound),

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
 use domain::policy::PolicyDoc;
+use domain::policy::diff::rule_changes;
 use domain::policy::edit::Edit;
 use domain::{OrgId, RuleId};
 use policy::EditError;
@@ -18,7 +19,10 @@ use crate::shell::{Area, Shell, page, page_as};
 use crate::ui;
 use crate::visit::Member;
 
-use super::rule_form::{ResultChoices, RuleForm, SideChoices, result_choices, side_choices};
+use super::conflict::Meanwhile;
+use super::rule_form::{
+    Choice, ResultChoices, RuleForm, SideChoices, attribute_choices, result_choices, side_choices,
+};
 
 #[derive(Template)]
 #[template(path = "auth_policies/rule.html")]
@@ -32,9 +36,11 @@ struct Page {
     matching: SideChoices,
     not_matching: SideChoices,
     results: Vec<ResultChoices>,
+    /// Labels of RADIUS attributes.
+    attributes: Vec<Choice>,
     errors: Errors,
-    /// Who changed the draft in the meantime.
-    conflict: Option<String>,
+    /// What others did to the draft in the meantime, and what saving would do to it now.
+    meanwhile: Option<Meanwhile>,
 }
 
 impl Page {
@@ -56,9 +62,10 @@ impl Page {
             matching: side_choices(&form, false, doc, &sites),
             not_matching: side_choices(&form, true, doc, &sites),
             results: result_choices(&form, doc),
+            attributes: attribute_choices(&form, doc),
             form,
             errors: Errors::default(),
-            conflict: None,
+            meanwhile: None,
         })
     }
 }
@@ -101,34 +108,50 @@ pub(super) async fn update(
 }
 
 async fn save(member: &Member, app: &App, id: Option<RuleId>, form: RuleForm) -> Result<Response, PageError> {
+    let draft = app.policies.overview(member.org.id).await?.draft;
     let rule_id = id.unwrap_or_else(|| app.ids.make(member.now()));
-    let saved = match form.rule(rule_id) {
+    let before = draft.doc.rule(rule_id);
+    let typed = form.rule(rule_id).map(|mut rule| {
+        if let Some(before) = before {
+            RuleForm::keep_order(&mut rule, before);
+        }
+        rule
+    });
+    let saved = match typed.clone() {
         Err(errors) => Err(EditError::Fields(errors)),
         Ok(rule) => {
-            let name = rule.name.clone();
             let edit = Edit::PutRule(Box::new(rule));
-            app.policies.edit(member.org.id, &member.actor(), form.revision, edit).await.map(|_| name)
+            app.policies.edit(member.org.id, &member.actor(), form.revision, edit).await
         }
     };
-    let (status, form, errors, conflict) = match saved {
-        Ok(name) => {
+    let (status, errors, conflict) = match saved {
+        Ok(_) => {
+            let name = typed.map(|rule| rule.name).unwrap_or_default();
             let text =
                 format!("Rule “{name}” is saved in the draft. It takes effect when the draft is published.");
             member.flash(Flash::good(text)).await?;
-            return Ok(Redirect::to(&member.path("auth-policies")).into_response());
+            let path = member.path(&format!("auth-policies?focus=rule-{rule_id}#rule-{rule_id}"));
+            return Ok(Redirect::to(&path).into_response());
         }
-        Err(EditError::Fields(errors)) => (StatusCode::UNPROCESSABLE_ENTITY, form, errors, None),
-        Err(EditError::Conflict { current, by }) => {
-            (StatusCode::CONFLICT, RuleForm { revision: current, ..form }, Vec::new(), Some(by))
-        }
+        Err(EditError::Fields(errors)) => (StatusCode::UNPROCESSABLE_ENTITY, errors, None),
+        Err(EditError::Conflict { by, .. }) => (StatusCode::CONFLICT, Vec::new(), Some(by)),
         Err(EditError::NotFound | EditError::InUse(_)) => return Err(PageError::NotFound),
         Err(EditError::Store(error)) => return Err(error.into()),
     };
-    let doc = app.policies.overview(member.org.id).await?.draft.doc;
+    let draft = app.policies.overview(member.org.id).await?.draft;
+    let since = form.revision;
+    let form = if conflict.is_some() { RuleForm { revision: draft.revision, ..form } } else { form };
     // Somebody deleted the rule meanwhile: saving again makes it anew.
-    let id = id.filter(|id| doc.rule(*id).is_some());
-    let mut view = Page::new(member, app, id, form, &doc).await?;
+    let id = id.filter(|id| draft.doc.rule(*id).is_some());
+    let mut view = Page::new(member, app, id, form, &draft.doc).await?;
     view.errors = Errors(errors);
-    view.conflict = conflict;
+    if let Some(by) = conflict {
+        let mut meanwhile = Meanwhile::read(member, app, by, since).await?;
+        if let (Some(before), Ok(typed)) = (draft.doc.rule(rule_id), &typed) {
+            let changes = rule_changes((before, &draft.doc), (typed, &draft.doc));
+            meanwhile.saving = changes.iter().map(ToString::to_string).collect();
+        }
+        view.meanwhile = Some(meanwhile);
+    }
     page_as(status, &view)
 }

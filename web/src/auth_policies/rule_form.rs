@@ -1,7 +1,7 @@
 //! The form of a rule, and the rule that it makes.
 
 use domain::policy::draft::FieldError;
-use domain::policy::{Action, AuthMatch, Conditions, LabelKind, PolicyDoc, Rule};
+use domain::policy::{Action, AuthMatch, Conditions, PolicyDoc, Rule};
 use domain::request::PortType;
 use domain::{LabelId, RuleId, SiteId};
 use serde::Deserialize;
@@ -19,6 +19,10 @@ pub(super) struct RuleForm {
     pub action: String,
     #[serde(default)]
     pub enabled: Option<String>,
+    #[serde(default)]
+    pub comment: String,
+    #[serde(default)]
+    pub dry_run: Option<String>,
     #[serde(default)]
     pub m_auth: Vec<String>,
     #[serde(default)]
@@ -45,6 +49,17 @@ pub(super) struct RuleForm {
     pub apply_radius_group: String,
     #[serde(default)]
     pub apply_session_timeout: String,
+    #[serde(default)]
+    pub apply_egress_vlan_names: String,
+    #[serde(default)]
+    pub apply_gbp_tag: String,
+    #[serde(default)]
+    pub apply_username_attr: String,
+    #[serde(default)]
+    pub apply_redirect_url: String,
+    /// Labels of RADIUS attributes, of which a rule may hold several.
+    #[serde(default)]
+    pub apply: Vec<String>,
 }
 
 impl RuleForm {
@@ -62,6 +77,8 @@ impl RuleForm {
             revision,
             name: rule.name.clone(),
             action: rule.action.to_string(),
+            comment: rule.comment.clone(),
+            dry_run: rule.dry_run.then(|| "on".to_owned()),
             enabled: rule.enabled.then(|| "on".to_owned()),
             m_auth: texts(&rule.matching.auth_types),
             m_port: texts(&rule.matching.port_types),
@@ -76,14 +93,44 @@ impl RuleForm {
             ..Self::default()
         };
         for id in &rule.apply {
-            match doc.label(*id).map(|label| &label.kind) {
-                Some(LabelKind::Vlan { .. }) => form.apply_vlan = id.to_string(),
-                Some(LabelKind::RadiusGroup { .. }) => form.apply_radius_group = id.to_string(),
-                Some(LabelKind::SessionTimeout { .. }) => form.apply_session_timeout = id.to_string(),
-                Some(LabelKind::Match { .. }) | None => {}
+            let Some(label) = doc.label(*id) else { continue };
+            match form.single(label.kind.type_name()) {
+                Some(field) => *field = id.to_string(),
+                None => form.apply.push(id.to_string()),
             }
         }
         form
+    }
+
+    /// The field of a result type of which a rule holds one label.
+    fn single(&mut self, kind: &str) -> Option<&mut String> {
+        match kind {
+            "vlan" => Some(&mut self.apply_vlan),
+            "radius_group" => Some(&mut self.apply_radius_group),
+            "session_timeout" => Some(&mut self.apply_session_timeout),
+            "egress_vlan_names" => Some(&mut self.apply_egress_vlan_names),
+            "gbp_tag" => Some(&mut self.apply_gbp_tag),
+            "username_attr" => Some(&mut self.apply_username_attr),
+            "redirect_url" => Some(&mut self.apply_redirect_url),
+            _ => None,
+        }
+    }
+
+    /// Puts what the form lists in an order of its own into the order that the rule had, so that saving a form
+    /// that nobody touched changes nothing.
+    pub(super) fn keep_order(typed: &mut Rule, before: &Rule) {
+        fn like<T: PartialEq>(typed: &mut [T], before: &[T]) {
+            typed.sort_by_key(|item| before.iter().position(|old| old == item).unwrap_or(usize::MAX));
+        }
+        let sides =
+            [(&mut typed.matching, &before.matching), (&mut typed.not_matching, &before.not_matching)];
+        for (typed, before) in sides {
+            like(&mut typed.auth_types, &before.auth_types);
+            like(&mut typed.port_types, &before.port_types);
+            like(&mut typed.site_ids, &before.site_ids);
+            like(&mut typed.labels, &before.labels);
+        }
+        like(&mut typed.apply, &before.apply);
     }
 
     /// The rule that was typed, or what cannot be read of it. Everything else is checked by the policy.
@@ -112,14 +159,25 @@ impl RuleForm {
             &mut errors,
         );
         let mut apply = Vec::new();
-        for text in [&self.apply_vlan, &self.apply_radius_group, &self.apply_session_timeout] {
+        for text in [
+            &self.apply_vlan,
+            &self.apply_radius_group,
+            &self.apply_session_timeout,
+            &self.apply_egress_vlan_names,
+            &self.apply_gbp_tag,
+            &self.apply_username_attr,
+            &self.apply_redirect_url,
+        ] {
             read(std::slice::from_ref(text), "apply", &mut apply, &mut errors);
         }
+        read(&self.apply, "apply", &mut apply, &mut errors);
         match action {
             Ok(action) if errors.is_empty() => Ok(Rule {
                 id,
                 name: self.name.trim().to_owned(),
+                comment: self.comment.replace("\r\n", "\n").trim().to_owned(),
                 enabled: self.enabled.is_some(),
+                dry_run: self.dry_run.is_some(),
                 action,
                 matching,
                 not_matching,
@@ -193,7 +251,7 @@ pub(super) struct SideChoices {
 
 /// One result type with its labels.
 pub(super) struct ResultChoices {
-    pub field: &'static str,
+    pub field: String,
     pub name: &'static str,
     pub icon: &'static str,
     pub kind: &'static str,
@@ -220,7 +278,7 @@ pub(super) fn side_choices(
         value,
     };
     let mut match_labels: Vec<_> = doc.labels.iter().filter(|label| label.kind.is_match()).collect();
-    match_labels.sort_by_key(|label| (labels::kind_word(&label.kind), label.name.to_lowercase()));
+    match_labels.sort_by_key(|label| (labels::kind_of(&label.kind).name, label.name.to_lowercase()));
     SideChoices {
         prefix,
         field,
@@ -245,7 +303,7 @@ pub(super) fn side_choices(
             .into_iter()
             .map(|label| Choice {
                 text: label.name.clone(),
-                help: format!("{}: {}", labels::kind_word(&label.kind), labels::describe(label)),
+                help: format!("{}: {}", labels::kind_of(&label.kind).name, labels::describe(label)),
                 icon: labels::icon(&label.kind),
                 ..word(label.id.to_string(), "", chosen_labels)
             })
@@ -256,22 +314,39 @@ pub(super) fn side_choices(
 
 /// What can be chosen under `Apply`.
 pub(super) fn result_choices(form: &RuleForm, doc: &PolicyDoc) -> Vec<ResultChoices> {
-    let kinds = [
-        ("apply_vlan", "VLAN", "vlan", &form.apply_vlan),
-        ("apply_radius_group", "Role", "radius_group", &form.apply_radius_group),
-        ("apply_session_timeout", "Session timeout", "session_timeout", &form.apply_session_timeout),
-    ];
-    let choices = kinds.map(|(field, name, kind, chosen)| {
-        let of_kind = doc.labels.iter().filter(|label| labels::kind_word(&label.kind) == kind);
+    let mut form = form.clone();
+    let mut choices = Vec::new();
+    for kind in labels::results() {
+        let Some(chosen) = form.single(&kind.word).cloned() else { continue };
+        let of_kind = doc.labels.iter().filter(|label| std::ptr::eq(labels::kind_of(&label.kind), kind));
         let option = |label: &domain::policy::Label| Choice {
             value: label.id.to_string(),
             text: format!("{} ({})", label.name, labels::describe(label)),
             help: String::new(),
             icon: "",
-            checked: label.id.to_string() == *chosen,
+            checked: label.id.to_string() == chosen,
         };
-        let icon = labels::kind(kind).map_or("tag", |kind| kind.icon);
-        ResultChoices { field, name, icon, kind, options: of_kind.map(option).collect() }
-    });
-    choices.into()
+        choices.push(ResultChoices {
+            field: format!("apply_{}", kind.word),
+            name: kind.name,
+            icon: kind.icon,
+            kind: &kind.word,
+            options: of_kind.map(option).collect(),
+        });
+    }
+    choices
+}
+
+/// The labels of RADIUS attributes, of which a rule may hold several.
+pub(super) fn attribute_choices(form: &RuleForm, doc: &PolicyDoc) -> Vec<Choice> {
+    let several = doc.labels.iter().filter(|l| !l.kind.is_match() && l.kind.single_valued().is_none());
+    several
+        .map(|label| Choice {
+            value: label.id.to_string(),
+            text: label.name.clone(),
+            help: labels::describe(label),
+            icon: labels::icon(&label.kind),
+            checked: form.apply.contains(&label.id.to_string()),
+        })
+        .collect()
 }

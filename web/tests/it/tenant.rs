@@ -346,7 +346,9 @@ pub fn policy_doc(spice: &str) -> (PolicyDoc, Vec<LabelId>, Vec<RuleId>) {
     let rule = |name: &str, action, matching, not_matching, apply: &[usize]| Rule {
         id: ids.make(at),
         name: format!("{name}{spice}"),
+        comment: String::new(),
         enabled: true,
+        dry_run: false,
         action,
         matching,
         not_matching,
