@@ -9,6 +9,7 @@ mod document;
 mod fields;
 mod isolation;
 mod outages;
+mod policy;
 mod proxy;
 mod throughput;
 mod world;

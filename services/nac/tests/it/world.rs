@@ -227,8 +227,13 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    /// A command for a session of the tenant.
+    /// A command for a session of the tenant: into VLAN 99.
     pub async fn command(&self, tenant: &Tenant, session: Uuid) -> CommandId {
+        let to = Outcome { permit: true, vlan: Some("99".to_owned()), ..Outcome::default() };
+        self.command_to(tenant, session, to).await
+    }
+
+    pub async fn command_to(&self, tenant: &Tenant, session: Uuid, to: Outcome) -> CommandId {
         let mut tx = self.store.org(tenant.org).await.unwrap();
         let new = commands::NewCommand {
             edge: tenant.edge,
@@ -239,7 +244,7 @@ impl World {
             kind: CoaKind::Reauth,
             cause: CoaCause::ComplianceChanged,
             from: Outcome { permit: true, vlan: Some("30".to_owned()), ..Outcome::default() },
-            to: Outcome { permit: true, vlan: Some("99".to_owned()), ..Outcome::default() },
+            to,
             answered_at: Some(self.now()),
             expires_at: self.now() + time::Duration::minutes(10),
         };
