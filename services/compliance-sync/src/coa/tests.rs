@@ -1,4 +1,5 @@
 use domain::command::CommandState;
+use domain::decision::RadiusAttr;
 use domain::{CommandId, EdgeId, SiteId};
 use time::macros::datetime;
 use uuid::Uuid;
@@ -50,6 +51,28 @@ fn send(to: &str) -> Step {
 fn only_a_differing_answer_moves() {
     assert_eq!(choose("10", "10", None), Step::Nothing);
     assert_eq!(choose("10", "30", None), send("30"));
+}
+
+#[test]
+fn every_result_moves_and_older_records_compare() {
+    for wanted in [
+        Outcome { egress_vlan_names: vec!["1voice".to_owned()], ..vlan("10") },
+        Outcome { gbp_tag: Some(7), ..vlan("10") },
+        Outcome { user_name: Some("ada".to_owned()), ..vlan("10") },
+        Outcome { redirect_url: Some("https://example.com/fix".to_owned()), ..vlan("10") },
+        Outcome { attrs: vec![RadiusAttr { name: "Idle-Timeout".into(), value: "60".into() }], ..vlan("10") },
+    ] {
+        let step =
+            |answered, wanted: &Outcome| step(&session(answered), wanted, CoaKind::Reauth, None, NOW, AFTER);
+        let send = |to: &Outcome| Step::Send { kind: CoaKind::Reauth, to: to.clone() };
+        assert_eq!(step(vlan("10"), &wanted), send(&wanted));
+        assert_eq!(step(wanted.clone(), &vlan("10")), send(&vlan("10")));
+        assert_eq!(step(wanted.clone(), &wanted), Step::Nothing);
+    }
+    // As sessions and commands held it before there were more results: equal to what is answered now.
+    let older = r#"{"permit": true, "vlan": "10", "role": null, "session_timeout": null}"#;
+    let older: Outcome = serde_json::from_str(older).unwrap();
+    assert_eq!(step(&session(older), &vlan("10"), CoaKind::Reauth, None, NOW, AFTER), Step::Nothing);
 }
 
 #[test]

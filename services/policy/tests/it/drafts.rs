@@ -1,20 +1,12 @@
 //! The service on a real PostgreSQL: what lint stops, and what goes in and out as a file.
 
-use std::str::FromStr;
-use std::sync::Arc;
-
-use domain::OrgId;
 use domain::policy::PolicyDoc;
 use domain::policy::edit::Edit;
 use domain::policy::lint::Code;
 use domain::policy::transfer::Format;
-use domain::time::{Clock, Ids, ManualClock, SystemClock};
-use policy::{EditError, ImportError, Policies, PublishError};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions};
-use store::audit::Actor;
-use store::{Store, orgs, policies};
-use time::macros::datetime;
+use policy::{EditError, ImportError, PublishError};
+
+use crate::world::{World, world};
 
 const GUIDE: &str = "
 format: gatehouse-policy/1
@@ -29,36 +21,9 @@ rules:
     apply: [VLAN 10]
 ";
 
-/// A database of its own on the test server, with one organization.
-async fn world() -> (Policies, OrgId, Actor) {
-    let server = std::env::var("GATEHOUSE_TEST_DATABASE_URL")
-        .expect("GATEHOUSE_TEST_DATABASE_URL is not set: run the tests with ./dev test");
-    let (ids, clock) = (Ids::system(), ManualClock::new(datetime!(2026-11-20 12:00 UTC)));
-    let name = format!("policy_{}", ids.uuid(SystemClock.now()).simple());
-    let options = PgConnectOptions::from_str(&server).unwrap();
-    let mut root = options.connect().await.unwrap();
-    // One at a time: migrations make roles, which all databases share.
-    sqlx::query("SELECT pg_advisory_lock(1734439013)").execute(&mut root).await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut root).await.unwrap();
-    let options = options.database(&name);
-    let owner = PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await.unwrap();
-    Store::from_pool(owner.clone()).migrate().await.unwrap();
-    owner.close().await;
-    drop(root);
-    let app =
-        PgPoolOptions::new().max_connections(2).connect_with(options.options([("role", "gatehouse_app")]));
-    let store = Store::from_pool(app.await.unwrap());
-    let org: OrgId = ids.make(clock.now());
-    let mut tx = store.org(org).await.unwrap();
-    orgs::insert(&mut tx, "Example", ids.uuid(clock.now()), clock.now()).await.unwrap();
-    policies::create_draft(&mut tx, "Ada", clock.now()).await.unwrap();
-    tx.commit().await.unwrap();
-    (Policies::new(store, Arc::new(clock), ids), org, Actor { account: None, name: "Ada".into() })
-}
-
 #[tokio::test]
 async fn a_policy_goes_in_and_out_as_a_file() {
-    let (service, org, actor) = world().await;
+    let World { service, org, actor, .. } = world().await;
     let revision = service.import(org, &actor, 1, GUIDE, Format::Yaml).await.unwrap();
     assert_eq!(revision, 2);
     let overview = service.overview(org).await.unwrap();
@@ -79,7 +44,7 @@ async fn a_policy_goes_in_and_out_as_a_file() {
 
 #[tokio::test]
 async fn errors_of_lint_stop_the_publishing() {
-    let (service, org, actor) = world().await;
+    let World { service, org, actor, .. } = world().await;
     let contradictory = GUIDE.replace("labels: [Corp] }", "labels: [Corp, Guest] }");
     service.import(org, &actor, 1, &contradictory, Format::Yaml).await.unwrap();
     let refused = service.publish(org, &actor, 2).await;

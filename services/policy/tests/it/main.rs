@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod drafts;
+#[cfg(test)]
+mod moving;
+#[cfg(test)]
+mod world;
