@@ -8,6 +8,7 @@ use cache::Cache;
 use domain::time::{Ids, SharedClock};
 use linking::Linking;
 use policy::Policies;
+use policy::replay::Replays;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -39,6 +40,7 @@ pub struct WebConfig {
 pub(crate) struct Inner {
     pub deps: WebDeps,
     pub config: WebConfig,
+    pub replays: Replays,
 }
 
 /// Shared by all requests.
@@ -64,6 +66,11 @@ pub(crate) fn boxed<'a, T>(
 impl App {
     pub(crate) fn config(&self) -> &WebConfig {
         &self.0.config
+    }
+
+    /// The replays that run in this process.
+    pub(crate) fn replays(&self) -> &Replays {
+        &self.0.replays
     }
 
     pub(crate) fn now(&self) -> time::OffsetDateTime {

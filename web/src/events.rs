@@ -1,7 +1,7 @@
 //! NAC Events: what happened to clients, and why.
 
 mod detail;
-mod explain;
+pub(crate) mod explain;
 mod filter;
 mod list;
 mod live;

@@ -22,11 +22,14 @@ mod guard;
 mod identity_providers;
 mod labels;
 mod overview;
+mod policy_file;
 mod preferences;
+mod replay;
 mod session;
 mod settings;
 mod shell;
 mod sign_in;
+mod simulate;
 mod sites;
 mod ui;
 mod visit;
@@ -38,6 +41,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use policy::replay::{Limits, Replays};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time::Duration as CookieDuration;
@@ -81,13 +85,17 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
         .with_secure(secure)
         .with_path("/")
         .with_expiry(Expiry::OnInactivity(max_age));
-    let app = App(Arc::new(Inner { deps, config }));
+    let replays = Replays::new(deps.store.clone(), Limits::default(), deps.shutdown.clone());
+    let app = App(Arc::new(Inner { deps, config, replays }));
 
     let organization = Router::new()
         .merge(overview::routes())
         .merge(identity_providers::routes())
         .merge(labels::routes())
         .merge(auth_policies::routes())
+        .merge(simulate::routes())
+        .merge(replay::routes())
+        .merge(policy_file::routes())
         .merge(events::routes())
         .merge(clients::routes())
         .merge(sites::routes())
@@ -100,6 +108,7 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
         .layer(sessions);
     Ok(Router::new()
         .merge(pages)
+        .route(policy_file::SCHEMA_PATH, get(policy_file::schema))
         .route("/static/{file}", get(assets::serve))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -160,7 +160,9 @@ impl Replays {
             return Err(StartError::Running);
         }
         while of_org.len() >= self.limits.kept_max {
-            let Some(over) = of_org.iter().position(|one| !one.runs()) else { return Err(StartError::Running) };
+            let Some(over) = of_org.iter().position(|one| !one.runs()) else {
+                return Err(StartError::Running);
+            };
             of_org.remove(over);
         }
         if all >= self.limits.all_max {
@@ -170,7 +172,13 @@ impl Replays {
         let (tell, progress) = watch::channel(Progress::default());
         let job = Arc::new(job);
         let (store, limits, running) = (self.store.clone(), self.limits, Arc::clone(&job));
-        of_org.push(Kept { id, job, started_at: now, progress, cancel: Arc::new(token.clone().drop_guard()) });
+        of_org.push(Kept {
+            id,
+            job,
+            started_at: now,
+            progress,
+            cancel: Arc::new(token.clone().drop_guard()),
+        });
         tokio::spawn(async move {
             let state = tokio::select! {
                 () = token.cancelled() => State::Cancelled,

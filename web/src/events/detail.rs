@@ -17,7 +17,7 @@ use crate::shell::{Area, Shell, page};
 use crate::ui;
 use crate::visit::Member;
 
-use super::explain::{Explained, explain};
+use super::explain::{Explained, Links, explain};
 
 #[derive(Template)]
 #[template(path = "events/detail.html")]
@@ -25,7 +25,7 @@ struct Page {
     shell: Shell,
     base: String,
     clients: String,
-    rules: String,
+    simulate: String,
     versions: String,
     row: EventRow,
     decision: Option<(Box<DecisionRecord>, Explained)>,
@@ -50,6 +50,8 @@ pub(super) async fn get(
         if is_decision { serde_json::from_value(detail.clone()).ok() } else { None };
     let sites = store::edges::list_sites(&mut tx).await?;
     let sites: HashMap<_, _> = sites.into_iter().map(|site| (site.id, site.name)).collect();
+    let org = store::orgs::get(&mut tx).await?.ok_or(PageError::NotFound)?;
+    let draft = store::policies::draft(&mut tx).await?;
     let policy = match record.as_ref().and_then(|record| record.answer.decision.policy_version) {
         Some(version) => store::policies::version(&mut tx, version).await?,
         None => None,
@@ -69,14 +71,15 @@ pub(super) async fn get(
     tx.commit().await?;
 
     let decision = record.map(|record| {
-        let explained = explain(&record, policy.as_ref(), &sites);
+        let links = Links::new(&member, &draft.doc, sites);
+        let explained = explain(&record, policy.as_ref(), &org.settings, &links);
         (Box::new(record), explained)
     });
     page(&Page {
         shell: member.shell(Area::Events).await?,
         base: member.path("events"),
         clients: member.path("clients"),
-        rules: member.path("auth-policies/rules"),
+        simulate: member.path("auth-policies/simulate"),
         versions: member.path("auth-policies/versions"),
         facts: if decision.is_none() { facts("", &detail) } else { Vec::new() },
         decision,

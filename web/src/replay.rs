@@ -1,0 +1,19 @@
+//! Replay: what a policy would have done with the decisions of the last hours or days.
+
+mod csv;
+mod form;
+mod status;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::app::App;
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/auth-policies/replay", get(form::get).post(form::post))
+        .route("/auth-policies/replay/{replay_id}", get(status::get))
+        .route("/auth-policies/replay/{replay_id}/live", get(status::live))
+        .route("/auth-policies/replay/{replay_id}/csv", get(csv::get))
+        .route("/auth-policies/replay/{replay_id}/stop", post(status::stop))
+}
