@@ -4,10 +4,12 @@ mod act;
 pub(crate) mod conflict;
 mod delete;
 mod describe;
+mod lint;
 mod publish;
 mod rule;
 mod rule_form;
 mod rules;
+mod sections;
 mod versions;
 
 use axum::Router;
@@ -24,8 +26,15 @@ pub(crate) fn routes() -> Router<App> {
         .route("/auth-policies/rules/{rule_id}/act", post(act::post))
         .route("/auth-policies/rules/{rule_id}/delete", get(delete::get).post(delete::post))
         .route("/auth-policies/publish", get(publish::get).post(publish::post))
-        .route("/auth-policies/discard", post(publish::discard))
+        .route("/auth-policies/discard", get(publish::confirm_discard).post(publish::discard))
+        .route("/auth-policies/move", post(act::move_row))
+        .route("/auth-policies/sections", post(sections::post))
+        .route("/auth-policies/sections/new", get(sections::new))
+        .route("/auth-policies/sections/edit", get(sections::edit))
         .route("/auth-policies/versions", get(versions::list))
         .route("/auth-policies/versions/{version}", get(versions::one))
-        .route("/auth-policies/versions/{version}/roll-back", post(versions::roll_back))
+        .route(
+            "/auth-policies/versions/{version}/roll-back",
+            get(versions::confirm_roll_back).post(versions::roll_back),
+        )
 }

@@ -31,6 +31,12 @@ values!(
     OffsetDateTime => OffsetDateTime, Literal => Literal, LinkState => LinkState, i64 => i64, i32 => i64, u32 => i64,
 );
 
+impl Value<i64> for u64 {
+    fn value(&self) -> i64 {
+        i64::try_from(*self).unwrap_or(i64::MAX)
+    }
+}
+
 impl Value<i64> for usize {
     fn value(&self) -> i64 {
         i64::try_from(*self).unwrap_or(i64::MAX)

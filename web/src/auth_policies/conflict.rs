@@ -1,9 +1,14 @@
-//! What others did to the draft while somebody was typing.
+//! What others did to the draft while somebody was at work on it.
 
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
 use store::audit::AuditRow;
 
 use crate::app::App;
 use crate::error::PageError;
+use crate::shell::{Area, Shell, page_as};
+use crate::ui;
 use crate::visit::Member;
 
 /// How many lines of the audit log are looked through.
@@ -49,10 +54,47 @@ pub(crate) fn action(action: &str) -> &str {
         "label.update" => "changed the label",
         "label.delete" => "deleted the label",
         "section.create" => "made the section",
-        "section.update" => "renamed to this the section",
+        "section.update" => "gave a section the name",
         "section.delete" => "deleted the section",
         "section.move" => "moved the section",
         "policy.replace" => "replaced the whole draft:",
         other => other,
     }
+}
+
+/// What somebody wanted to do to the draft, to be done again on its present revision.
+pub(super) struct Wish {
+    pub action: String,
+    /// “move the rule to place 3”
+    pub what: String,
+    /// The form's fields besides the revision.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+#[derive(Template)]
+#[template(path = "auth_policies/conflict.html")]
+struct Page {
+    shell: Shell,
+    base: String,
+    wish: Wish,
+    meanwhile: Meanwhile,
+    revision: i64,
+}
+
+/// The page that shows what changed meanwhile, and offers to do it all the same.
+pub(super) async fn page(
+    member: &Member,
+    app: &App,
+    wish: Wish,
+    since: i64,
+    (current, by): (i64, String),
+) -> Result<Response, PageError> {
+    let view = Page {
+        shell: member.shell(Area::AuthPolicies).await?,
+        base: member.path("auth-policies"),
+        wish,
+        meanwhile: Meanwhile::read(member, app, by, since).await?,
+        revision: current,
+    };
+    page_as(StatusCode::CONFLICT, &view)
 }

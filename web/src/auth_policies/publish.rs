@@ -1,4 +1,6 @@
-//! Making the draft live, or giving it up.
+//! The draft against what is live, what lint finds in it, and making it live or giving it up.
+
+use std::collections::HashMap;
 
 use askama::Template;
 use axum::extract::State;
@@ -8,8 +10,9 @@ use axum_extra::extract::Form;
 use domain::policy::PolicyDoc;
 use domain::policy::draft::{self, FieldError};
 use domain::policy::edit::Edit;
-use policy::{EditError, PublishError};
+use policy::{EditError, Moving, MovingLimits, PublishError};
 use serde::Deserialize;
+use store::views::hits::Hits;
 
 use crate::app::App;
 use crate::error::PageError;
@@ -18,7 +21,9 @@ use crate::shell::{Area, Shell, page, page_as};
 use crate::ui;
 use crate::visit::Member;
 
-use super::describe::{ChangeLine, changes};
+use super::conflict::Meanwhile;
+use super::describe::{ChangeLine, TableRow, changes, marked_rows};
+use super::lint::{FindingLine, findings};
 
 /// What keeps the draft from being published: where, and what to do.
 struct Problem {
@@ -34,42 +39,46 @@ struct Page {
     base: String,
     revision: i64,
     changes: Vec<ChangeLine>,
+    rows: Vec<TableRow>,
     live: Option<i32>,
     rules: usize,
-    active_sessions: i64,
+    /// The open sessions that would move now.
+    moving: Moving,
     problems: Vec<Problem>,
-    /// Rules that every client matches, by name, though others stand behind them.
-    catch_all: Option<(String, usize)>,
-    conflict: Option<String>,
+    findings: Vec<FindingLine>,
+    blocked: bool,
+    meanwhile: Option<Meanwhile>,
 }
 
-async fn view(member: &Member, app: &App, conflict: Option<String>) -> Result<Page, PageError> {
+async fn view(member: &Member, app: &App, conflict: Option<(String, i64)>) -> Result<Page, PageError> {
     let overview = app.policies.overview(member.org.id).await?;
+    let moving = app.policies.moving(member.org.id, MovingLimits::default()).await?;
     let mut tx = member.tx(app).await?;
-    let figures = store::views::overview::figures(&mut tx, member.now()).await?;
+    let sites: HashMap<_, _> =
+        store::edges::list_sites(&mut tx).await?.into_iter().map(|s| (s.id, s.name)).collect();
     tx.commit().await?;
     let doc = &overview.draft.doc;
-    let base = member.path("auth-policies");
     let problems = draft::check(doc).into_iter().map(|(path, error)| problem(doc, member, &path, error));
-    let open = |rule: &&domain::policy::Rule| {
-        rule.enabled && rule.matching.is_empty() && rule.not_matching.is_empty()
+    let problems: Vec<_> = problems.collect();
+    let nothing = PolicyDoc::default();
+    let live = overview.live.as_ref().map_or(&nothing, |(_, doc)| doc);
+    let meanwhile = match conflict {
+        Some((by, since)) => Some(Meanwhile::read(member, app, by, since).await?),
+        None => None,
     };
-    let catch_all = doc.rules.iter().find(open).and_then(|rule| {
-        let place = doc.rules.iter().position(|other| other.id == rule.id)?;
-        let behind = doc.rules.len() - place - 1;
-        (behind > 0).then(|| (rule.name.clone(), behind))
-    });
     Ok(Page {
         shell: member.shell(Area::AuthPolicies).await?,
+        base: member.path("auth-policies"),
         revision: overview.draft.revision,
-        changes: changes(&overview.changes),
+        changes: changes(&overview.changes, live, doc, &sites),
+        rows: marked_rows(doc, live, &overview.changes, &sites, &Hits::default()),
         live: overview.live.as_ref().map(|(version, _)| *version),
-        rules: doc.rules.iter().filter(|rule| rule.enabled).count(),
-        active_sessions: figures.active_sessions,
-        problems: problems.collect(),
-        catch_all,
-        conflict,
-        base,
+        rules: doc.rules.iter().filter(|rule| rule.enforced()).count(),
+        moving,
+        blocked: !problems.is_empty() || domain::policy::lint::blocks(&overview.findings),
+        problems,
+        findings: findings(&overview.findings, member),
+        meanwhile,
     })
 }
 
@@ -116,7 +125,7 @@ pub(super) async fn post(
             Ok(Redirect::to(&member.path("auth-policies")).into_response())
         }
         Err(PublishError::Conflict { by, .. }) => {
-            page_as(StatusCode::CONFLICT, &view(&member, &app, Some(by)).await?)
+            page_as(StatusCode::CONFLICT, &view(&member, &app, Some((by, form.revision))).await?)
         }
         Err(PublishError::Invalid(_) | PublishError::Lint(_)) => {
             page_as(StatusCode::UNPROCESSABLE_ENTITY, &view(&member, &app, None).await?)
@@ -126,6 +135,51 @@ pub(super) async fn post(
     }
 }
 
+#[derive(Template)]
+#[template(path = "auth_policies/discard.html")]
+struct DiscardPage {
+    shell: Shell,
+    base: String,
+    revision: i64,
+    changes: Vec<ChangeLine>,
+    live: i32,
+    meanwhile: Option<Meanwhile>,
+}
+
+async fn discard_view(
+    member: &Member,
+    app: &App,
+    conflict: Option<(String, i64)>,
+) -> Result<DiscardPage, PageError> {
+    let overview = app.policies.overview(member.org.id).await?;
+    let mut tx = member.tx(app).await?;
+    let sites: HashMap<_, _> =
+        store::edges::list_sites(&mut tx).await?.into_iter().map(|s| (s.id, s.name)).collect();
+    tx.commit().await?;
+    let (version, live) = overview.live.as_ref().ok_or_else(nothing_live)?;
+    let meanwhile = match conflict {
+        Some((by, since)) => Some(Meanwhile::read(member, app, by, since).await?),
+        None => None,
+    };
+    Ok(DiscardPage {
+        shell: member.shell(Area::AuthPolicies).await?,
+        base: member.path("auth-policies"),
+        revision: overview.draft.revision,
+        changes: changes(&overview.changes, live, &overview.draft.doc, &sites),
+        live: *version,
+        meanwhile,
+    })
+}
+
+fn nothing_live() -> PageError {
+    PageError::Conflict("Nothing is published yet, so there is nothing to go back to.".to_owned())
+}
+
+/// `GET /orgs/{org_id}/auth-policies/discard`
+pub(super) async fn confirm_discard(member: Member, State(app): State<App>) -> Result<Response, PageError> {
+    page(&discard_view(&member, &app, None).await?)
+}
+
 /// `POST /orgs/{org_id}/auth-policies/discard`: the draft becomes what is live.
 pub(super) async fn discard(
     member: Member,
@@ -133,15 +187,14 @@ pub(super) async fn discard(
     Form(form): Form<PublishForm>,
 ) -> Result<Response, PageError> {
     let live = app.policies.overview(member.org.id).await?.live;
-    let Some((version, doc)) = live else {
-        return Err(PageError::Conflict(
-            "Nothing is published yet, so there is nothing to go back to.".to_owned(),
-        ));
-    };
+    let (version, doc) = live.ok_or_else(nothing_live)?;
     match app.policies.edit(member.org.id, &member.actor(), form.revision, Edit::Replace(doc)).await {
         Ok(_) => {
             member.flash(Flash::good(format!("The draft is what is live again: version {version}."))).await?;
             Ok(Redirect::to(&member.path("auth-policies")).into_response())
+        }
+        Err(EditError::Conflict { by, .. }) => {
+            page_as(StatusCode::CONFLICT, &discard_view(&member, &app, Some((by, form.revision))).await?)
         }
         Err(EditError::Store(error)) => Err(error.into()),
         Err(error) => Err(PageError::Conflict(error.to_string())),

@@ -130,7 +130,7 @@ async fn save(member: &Member, app: &App, id: Option<RuleId>, form: RuleForm) ->
             let text =
                 format!("Rule “{name}” is saved in the draft. It takes effect when the draft is published.");
             member.flash(Flash::good(text)).await?;
-            let path = member.path(&format!("auth-policies?focus=rule-{rule_id}#rule-{rule_id}"));
+            let path = member.path(&format!("auth-policies#rule-{rule_id}"));
             return Ok(Redirect::to(&path).into_response());
         }
         Err(EditError::Fields(errors)) => (StatusCode::UNPROCESSABLE_ENTITY, errors, None),

@@ -121,7 +121,8 @@ pub(super) async fn new(
         return page(&KindsPage { shell: member.shell(Area::Labels).await?, base: member.path("labels") });
     };
     let draft = app.policies.overview(member.org.id).await?.draft;
-    let form = LabelForm { name: query.name, ..LabelForm::empty(kind, draft.revision) };
+    let mut form = LabelForm::empty(kind, draft.revision);
+    form.name = query.name;
     page(&EditPage::new(&member, None, kind, form, &draft.doc).await?)
 }
 
@@ -188,7 +189,10 @@ async fn save(
     };
     let draft = app.policies.overview(member.org.id).await?.draft;
     let since = form.revision;
-    let form = if conflict.is_some() { LabelForm { revision: draft.revision, ..form } } else { form };
+    let mut form = form;
+    if conflict.is_some() {
+        form.revision = draft.revision;
+    }
     // Somebody deleted the label meanwhile: saving again makes it anew.
     let id = id.filter(|id| draft.doc.label(*id).is_some());
     let mut view = EditPage::new(member, id, kind, form, &draft.doc).await?;
