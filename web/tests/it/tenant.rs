@@ -243,7 +243,7 @@ fn request(
         san_uri: vec![format!("ID:Microsoft Endpoint Manager:GUID:{}", device.id)],
         san_dns: vec![],
         san_upn: device.user_principal_name.clone().into_iter().collect(),
-        san_email: vec![],
+        ..Certificate::default()
     };
     let base = AccessRequest {
         mac: device.wifi_mac,
@@ -378,5 +378,5 @@ pub fn policy_doc(spice: &str) -> (PolicyDoc, Vec<LabelId>, Vec<RuleId>) {
         rule("Everybody, while we test", Action::Allow, Conditions::default(), Conditions::default(), &[7]),
     ];
     let (label_ids, rule_ids) = (labels.iter().map(|l| l.id).collect(), rules.iter().map(|r| r.id).collect());
-    (PolicyDoc { labels, rules }, label_ids, rule_ids)
+    (PolicyDoc { labels, rules, ..PolicyDoc::default() }, label_ids, rule_ids)
 }
