@@ -4,7 +4,7 @@
 use domain::event::{DecisionRecord, Event};
 use domain::session::Accounting;
 use domain::time::uuid_time;
-use domain::{EdgeId, EventId, Mac, SessionId, SiteId};
+use domain::{EdgeId, EventId, Mac, RuleId, SessionId, SiteId};
 use mac_address::MacAddress;
 use sqlx::types::Json;
 use time::{Date, Duration, OffsetDateTime};
@@ -27,11 +27,11 @@ pub async fn record_batch(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<
     sqlx::query!(
         "INSERT INTO event (org_id, at, id, kind, mac, session_id, edge_id, site_id, summary, auth_type, ssid,
                             user_name, permit, reason, rule_id, rule_name, policy_version, vlan, role, verdict,
-                            match_strength, device_id, detail)
+                            match_strength, device_id, trial_rules, detail)
          SELECT $1, * FROM unnest($2::timestamptz[], $3::uuid[], $4::text[], $5::macaddr[], $6::uuid[], $7::uuid[],
              $8::uuid[], $9::text[], $10::text[], $11::text[], $12::text[], $13::boolean[], $14::text[],
              $15::uuid[], $16::text[], $17::integer[], $18::text[], $19::text[], $20::text[], $21::text[],
-             $22::uuid[], $23::jsonb[])
+             $22::uuid[], $23::jsonb[], $24::jsonb[])
          ON CONFLICT DO NOTHING",
         org,
         &c.at,
@@ -55,6 +55,7 @@ pub async fn record_batch(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<
         &c.verdict as &[&str],
         &c.match_strength as &[Option<&str>],
         &c.device as &[Option<Uuid>],
+        &c.trials as &[Option<Json<Vec<RuleId>>>],
         &c.detail as &[Json<&DecisionRecord>],
     )
     .execute(tx.conn())
@@ -85,6 +86,7 @@ struct DecisionColumns<'a> {
     verdict: Vec<&'static str>,
     match_strength: Vec<Option<&'static str>>,
     device: Vec<Option<Uuid>>,
+    trials: Vec<Option<Json<Vec<RuleId>>>>,
     detail: Vec<Json<&'a DecisionRecord>>,
 }
 
@@ -112,6 +114,9 @@ impl<'a> DecisionColumns<'a> {
         self.verdict.push(answer.compliance.verdict.as_str());
         self.match_strength.push(answer.found.strength.map(|strength| strength.as_str()));
         self.device.push(answer.found.device.map(Into::into));
+        let trials: Vec<RuleId> =
+            decision.dry_run.iter().filter(|trial| trial.matched).map(|trial| trial.rule.id).collect();
+        self.trials.push((!trials.is_empty()).then_some(Json(trials)));
         self.detail.push(Json(record));
     }
 }

@@ -162,7 +162,8 @@ rules:
 async fn a_rule_on_trial_is_recorded_and_never_enforced() {
     let world = World::new().await;
     let tenant = world.tenant(1).await;
-    world.publish(&tenant, &policy(TRIAL)).await;
+    let doc = policy(TRIAL);
+    world.publish(&tenant, &doc).await;
     let process = world.process();
     let answer = process.mab(&tenant.token, COMPLIANT).await;
     assert_eq!((&answer["vlan"], &answer["rule"]["name"]), (&json!("30"), &json!("Corp")));
@@ -178,6 +179,14 @@ async fn a_rule_on_trial_is_recorded_and_never_enforced() {
     let matched: Vec<(&str, bool)> =
         decision.dry_run.iter().map(|trial| (trial.rule.name.as_str(), trial.matched)).collect();
     assert_eq!(matched, [("To the lab", false), ("Behind it", true)]);
+
+    let id_of = |name: &str| doc.rules.iter().find(|rule| rule.name == name).unwrap().id;
+    let rules = ["To the lab", "Corp", "Behind it"].map(id_of);
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    let hits = store::views::hits::hits(&mut tx, world.now(), &rules, true).await.unwrap();
+    let counts = rules.map(|rule| (hits.of(rule).count, hits.of(rule).dry_run));
+    assert_eq!(counts, [(0, 1), (1, 0), (0, 1)]);
+    assert_eq!(hits.of(rules[2]).dry_run_last, Some(world.now()));
 }
 
 const RESULTS: &str = "

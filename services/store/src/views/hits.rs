@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use domain::RuleId;
-use domain::event::EventKind;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{OrgTx, Result};
 
-/// Decisions of a window that are looked through for rules on trial: the newest ones.
+/// Decisions of a window, matched by rules on trial, that are looked through: the newest ones.
 pub const DRY_RUN_DECISIONS_MAX: i64 = 50_000;
 
 /// What became of one rule.
@@ -28,7 +27,7 @@ pub struct RuleHits {
 #[derive(Clone, Debug, Default)]
 pub struct Hits {
     pub rules: HashMap<RuleId, RuleHits>,
-    /// The window holds more decisions than are looked through for rules on trial.
+    /// The window holds more decisions matched by rules on trial than are looked through.
     pub dry_run_cut: bool,
 }
 
@@ -40,7 +39,7 @@ impl Hits {
     }
 }
 
-/// The hits of `rules` since `from`. `trials`: whether to look for rules on trial, which reads whole records.
+/// The hits of `rules` since `from`. `trials`: whether to look for rules on trial.
 pub async fn hits(tx: &mut OrgTx, from: OffsetDateTime, rules: &[RuleId], trials: bool) -> Result<Hits> {
     let org = tx.org().uuid();
     let ids: Vec<Uuid> = rules.iter().map(|rule| rule.uuid()).collect();
@@ -65,21 +64,16 @@ pub async fn hits(tx: &mut OrgTx, from: OffsetDateTime, rules: &[RuleId], trials
     if !trials {
         return Ok(out);
     }
-    let kinds = [EventKind::NacClientPermit.as_str(), EventKind::NacClientDeny.as_str()];
     let rows = sqlx::query!(
         r#"WITH seen AS (
-               SELECT at, detail FROM event WHERE org_id = $1 AND at >= $2 AND kind = ANY($3)
-               ORDER BY at DESC LIMIT $4
-           ), trial AS (
-               SELECT s.at, t -> 'rule' ->> 'id' AS id FROM seen s
-               CROSS JOIN LATERAL jsonb_path_query(
-                   s.detail, '$.answer.decision.dry_run[*] ? (@.matched == true)') AS t
+               SELECT at, trial_rules FROM event WHERE org_id = $1 AND at >= $2 AND trial_rules IS NOT NULL
+               ORDER BY at DESC LIMIT $3
            )
            SELECT id, count(*) AS "n!", max(at) AS at, (SELECT count(*) FROM seen) AS "seen!"
-           FROM trial GROUP BY id"#,
+           FROM seen CROSS JOIN LATERAL jsonb_array_elements_text(trial_rules) AS id
+           GROUP BY id"#,
         org,
         from,
-        &kinds as &[&str],
         DRY_RUN_DECISIONS_MAX,
     )
     .fetch_all(tx.conn())
