@@ -5,6 +5,7 @@
 
 mod app_certificate;
 mod data;
+mod demo_policy;
 pub mod edge;
 mod env_file;
 mod seed;

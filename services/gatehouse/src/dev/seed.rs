@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use domain::policy::edit::Edit;
-use domain::policy::model::{Action, Conditions, Label, LabelKind, MatchLabelKey, Rule};
+use domain::OrgId;
 use domain::time::{Ids, SharedClock, SystemClock};
-use domain::{LabelId, OrgId};
 use linking::{ConsentCallback, HomeOrg, Linking, LinkingConfig, LinkingDeps, SignInCallback, SignedIn};
 use policy::Policies;
 use store::audit::Actor;
@@ -19,9 +17,9 @@ use store::{Store, StoreConfig, links};
 use url::Url;
 
 use super::data::Data;
-use super::say;
 use super::simulator::Simulator;
 use super::stack::Started;
+use super::{demo_policy, say};
 use crate::serve::microsoft_client;
 
 /// The simulator's first tenant, and its Global Administrator.
@@ -145,7 +143,7 @@ impl<'a> Seed<'a> {
         }
     }
 
-    /// Mist's Intune guide: compliant devices into Corp VLAN, everyone else into Quarantine.
+    /// Published once.
     async fn policy(&self, org: OrgId, actor: &Actor) -> anyhow::Result<()> {
         let policies = Policies::new(self.store.clone(), self.clock.clone(), self.ids.clone());
         let overview = policies.overview(org).await?;
@@ -154,41 +152,8 @@ impl<'a> Seed<'a> {
             return Ok(());
         }
         say("Publishing the demo policy");
-        let mut edits = Vec::new();
-        let mut label = |name: &str, kind: LabelKind| {
-            let id: LabelId = self.ids.make(self.clock.now());
-            edits.push(Edit::PutLabel(Label { id, name: name.to_owned(), kind }));
-            id
-        };
-        let mdm = |values: &[&str]| LabelKind::Match {
-            key: MatchLabelKey::MdmStatus,
-            values: values.iter().map(ToString::to_string).collect(),
-            match_all: false,
-        };
-        let compliant = label("MDM compliant", mdm(&["compliant"]));
-        label("MDM non-compliant or unknown", mdm(&["non-compliant", "unknown"]));
-        let corp = label("Corp VLAN", LabelKind::Vlan { vlan: "10".to_owned() });
-        let quarantine = label("Quarantine VLAN", LabelKind::Vlan { vlan: "99".to_owned() });
-        let employee = label("Employee role", LabelKind::RadiusGroup { radius_group: "employee".to_owned() });
-        let restricted =
-            label("Restricted role", LabelKind::RadiusGroup { radius_group: "restricted".to_owned() });
-        let mut rule = |name: &str, labels: Vec<LabelId>, apply: Vec<LabelId>| {
-            edits.push(Edit::PutRule(Box::new(Rule {
-                id: self.ids.make(self.clock.now()),
-                name: name.to_owned(),
-                comment: String::new(),
-                enabled: true,
-                dry_run: false,
-                action: Action::Allow,
-                matching: Conditions { labels, ..Conditions::default() },
-                not_matching: Conditions::default(),
-                apply,
-            })));
-        };
-        rule("Compliant devices to Corp", vec![compliant], vec![corp, employee]);
-        rule("Everyone else to Quarantine", Vec::new(), vec![quarantine, restricted]);
         let mut revision = overview.draft.revision;
-        for edit in edits {
+        for edit in demo_policy::edits(&self.ids, self.clock.now()) {
             revision = policies.edit(org, actor, revision, edit).await?;
         }
         policies.publish(org, actor, revision).await?;
