@@ -23,6 +23,9 @@ pub(super) struct Search {
     /// Part of a name, a comment, a label or a value.
     #[serde(default)]
     q: String,
+    /// The window of the hits.
+    #[serde(default)]
+    window: String,
     /// The row that was moved last, which gets the focus again.
     #[serde(default)]
     row: Option<usize>,
@@ -30,6 +33,10 @@ pub(super) struct Search {
     #[serde(default)]
     by: String,
 }
+
+/// The windows in which hits are counted: word, text, hours.
+const WINDOWS: &[(&str, &str, i64)] =
+    &[("1h", "1 h", 1), ("24h", "24 h", 24), ("7d", "7 d", 168), ("30d", "30 d", 720)];
 
 #[derive(Template)]
 #[template(path = "auth_policies/rules.html")]
@@ -45,6 +52,9 @@ struct Page {
     rule_count: usize,
     found: usize,
     q: String,
+    window: &'static str,
+    /// Rules on trial matched more decisions than are counted.
+    trials_cut: bool,
     /// The row that was moved last; 0 for none.
     moved: usize,
     by: &'static str,
@@ -68,8 +78,11 @@ pub(super) async fn get(
     let sites: HashMap<_, _> =
         store::edges::list_sites(&mut tx).await?.into_iter().map(|s| (s.id, s.name)).collect();
     let rules: Vec<RuleId> = draft.doc.rules.iter().map(|rule| rule.id).collect();
-    let trials = draft.doc.rules.iter().any(|rule| rule.dry_run);
-    let since = member.now() - Duration::hours(24);
+    let on_trial = |doc: &domain::policy::PolicyDoc| doc.rules.iter().any(|rule| rule.dry_run);
+    let trials = on_trial(&draft.doc) || overview.live.as_ref().is_some_and(|(_, doc)| on_trial(doc));
+    let chosen = WINDOWS.iter().find(|(word, _, _)| *word == search.window);
+    let (window, _, hours) = *chosen.unwrap_or(&("24h", "", 24));
+    let since = member.now() - Duration::hours(hours);
     let hits = store::views::hits::hits(&mut tx, since, &rules, trials).await?;
     tx.commit().await?;
     let live = overview.live.as_ref().map(|(_, doc)| doc);
@@ -98,6 +111,8 @@ pub(super) async fn get(
         found: rows.iter().filter(|row| matches!(row, TableRow::Rule(_))).count(),
         rows,
         q: given(&search.q).unwrap_or_default().to_owned(),
+        window,
+        trials_cut: hits.dry_run_cut,
         moved: search.row.unwrap_or_default(),
         by: if search.by == "up" { "up" } else { "down" },
         changes: overview.changes.len(),

@@ -1,6 +1,7 @@
 //! The dashboard's pages, through its router, on real PostgreSQL and Redis.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
+mod analysis;
 mod forms;
 mod guard;
 mod live;
