@@ -144,3 +144,22 @@ async fn a_change_is_seen_when_the_bus_tells_of_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_day_that_begins_without_a_partition_gets_one_with_its_events() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    crate::world::eventually("the days around are ready", || async {
+        world.count("SELECT count(*) FROM pg_inherits WHERE inhparent = 'event'::regclass").await > 10
+    })
+    .await;
+    // Beyond all of them.
+    world.advance(20 * 86_400);
+    let body = json!({"mac": COMPLIANT, "user_name": "Ada"});
+    assert_eq!(process.authorize(&tenant.token, &body).await["recorded"], true);
+    assert_eq!(world.count("SELECT count(*) FROM event_default").await, 1);
+    events::ensure_partitions(&world.store, world.now()).await.unwrap();
+    assert_eq!(world.count("SELECT count(*) FROM event_default").await, 0);
+    assert_eq!(world.count("SELECT count(*) FROM event WHERE user_key = 'ada'").await, 1);
+}

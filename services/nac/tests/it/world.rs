@@ -1,5 +1,6 @@
 //! Two organizations, a policy, some devices, and any number of processes.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use url::Url;
 use uuid::Uuid;
 
 use crate::proxy::Proxy;
@@ -98,9 +100,8 @@ impl World {
         Store::from_pool(admin.clone()).migrate().await.unwrap();
         drop(root);
 
-        let postgres = Proxy::to(format!("{}:{}", options.get_host(), options.get_port())).await;
-        let redis: redis_address::Address = redis_url.parse().unwrap();
-        let redis = Proxy::to(redis.0).await;
+        let postgres = Proxy::to(address(&server, 5432)).await;
+        let redis = Proxy::to(address(&redis_url, 6379)).await;
         let app = options.clone().database(&name).options([("role", "gatehouse_app")]);
         let app = PgPoolOptions::new().max_connections(4).connect_with(app).await.unwrap();
         let cache = Cache::connect(&redis_url, cache_config(&name)).unwrap();
@@ -126,17 +127,12 @@ impl World {
     }
 
     pub fn process_with(&self, config: NacConfig) -> Process {
-        let mut url: String = self.server.clone();
-        let options = PgConnectOptions::from_str(&self.server).unwrap();
-        let user = options.get_username().to_owned();
-        url.clear();
-        url.push_str(&format!(
-            "postgres://{user}@{}/{}?options=-c%20role%3Dgatehouse_app",
-            self.postgres.address, self.name
-        ));
+        let mut url = behind(self.postgres.address, &self.server);
+        url.set_path(&self.name);
+        url.set_query(Some("options=-c%20role%3Dgatehouse_app"));
         let store = Store::connect(&StoreConfig::new(url)).unwrap();
-        let cache =
-            Cache::connect(&format!("redis://{}", self.redis.address), cache_config(&self.name)).unwrap();
+        let redis = behind(self.redis.address, &self.redis_url);
+        let cache = Cache::connect(redis.as_str(), cache_config(&self.name)).unwrap();
         let stop = CancellationToken::new();
         let deps = NacDeps { store, cache: cache.clone(), clock: self.clock.clone(), ids: Ids::system() };
         let nac = Nac::start(deps, config, stop.clone());
@@ -392,16 +388,15 @@ pub fn policy() -> PolicyDoc {
     }
 }
 
-mod redis_address {
-    /// `host:port` of a Redis URL without credentials.
-    pub struct Address(pub String);
+/// The address of a URL, and the same URL at another address.
+fn address(url: &str, default_port: u16) -> String {
+    let url = Url::parse(url).unwrap();
+    format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(default_port))
+}
 
-    impl std::str::FromStr for Address {
-        type Err = &'static str;
-        fn from_str(url: &str) -> Result<Self, Self::Err> {
-            let rest = url.strip_prefix("redis://").ok_or("not a redis:// URL")?;
-            let host = rest.split('/').next().unwrap_or_default();
-            Ok(Self(if host.contains(':') { host.to_owned() } else { format!("{host}:6379") }))
-        }
-    }
+fn behind(proxy: SocketAddr, url: &str) -> Url {
+    let mut url = Url::parse(url).unwrap();
+    url.set_ip_host(proxy.ip()).unwrap();
+    url.set_port(Some(proxy.port())).unwrap();
+    url
 }
