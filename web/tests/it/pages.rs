@@ -217,9 +217,11 @@ async fn a_list_is_paged_without_gaps() {
             let page = browser.get(&next).await;
             page.is(200);
             let body = &page.body[page.body.find("<tbody").unwrap()..];
-            for (at, m) in
-                body.match_indices(if list == "events" { " id=\"e-" } else { "<th scope=\"row\" class=\"who\">" })
-            {
+            for (at, m) in body.match_indices(if list == "events" {
+                " id=\"e-"
+            } else {
+                "<th scope=\"row\" class=\"who\">"
+            }) {
                 let rest = &body[at + m.len()..];
                 seen.push(
                     rest[..rest.find(if list == "events" { "\"" } else { "</a>" }).unwrap()].to_owned(),
@@ -255,8 +257,8 @@ async fn a_decision_is_explained_condition_by_condition() {
     let page = browser.get(&mab).await;
     page.is(200)
         .has("No rule matched, so the implicit last rule denied.")
-        .has("would have permitted, but for")
-        .has("authentication method: it wanted cert, and saw mab")
+        .has("would have given")
+        .has("Its authentication must be cert; it was mab.")
         .has("Sure match (match_strength)")
         .has("disabled, skipped")
         .has("in the way")

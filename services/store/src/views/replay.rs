@@ -23,7 +23,7 @@ pub const fn start(from: OffsetDateTime) -> Cursor {
     Cursor { at: from, id: Uuid::nil() }
 }
 
-/// The decisions behind `after` and before `to`, at most `limit`.
+/// The decisions behind `after` and up to `to`, at most `limit`.
 pub async fn decisions(
     tx: &mut OrgTx,
     after: Cursor,
@@ -34,7 +34,7 @@ pub async fn decisions(
     // The first condition alone prunes partitions.
     let rows = sqlx::query!(
         "SELECT at, id, detail FROM event
-         WHERE org_id = $1 AND at >= $2 AND at < $3 AND (at, id) > ($2, $4) AND kind = ANY($5)
+         WHERE org_id = $1 AND at >= $2 AND at <= $3 AND (at, id) > ($2, $4) AND kind = ANY($5)
          ORDER BY at, id LIMIT $6",
         tx.org().uuid(),
         after.at,
