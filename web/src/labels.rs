@@ -144,7 +144,9 @@ pub(crate) fn kind(word: &str) -> Option<&'static Kind> {
 /// The kind of a label.
 pub(crate) fn kind_of(label: &LabelKind) -> &'static Kind {
     let found = match label {
-        LabelKind::Match { key, .. } => KINDS.iter().find(|kind| kind.key.is_some_and(|spec| spec.key == *key)),
+        LabelKind::Match { key, .. } => {
+            KINDS.iter().find(|kind| kind.key.is_some_and(|spec| spec.key == *key))
+        }
         result => KINDS.iter().find(|kind| !kind.is_match && kind.word == result.type_name()),
     };
     // The table has every key and every type, which a test sees to.

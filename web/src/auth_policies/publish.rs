@@ -45,7 +45,9 @@ struct Page {
     /// The open sessions that would move now.
     moving: Moving,
     problems: Vec<Problem>,
-    findings: Vec<FindingLine>,
+    /// What lint found: what blocks, and what does not.
+    errors: Vec<FindingLine>,
+    warnings: Vec<FindingLine>,
     blocked: bool,
     meanwhile: Option<Meanwhile>,
 }
@@ -62,6 +64,7 @@ async fn view(member: &Member, app: &App, conflict: Option<(String, i64)>) -> Re
     let problems: Vec<_> = problems.collect();
     let nothing = PolicyDoc::default();
     let live = overview.live.as_ref().map_or(&nothing, |(_, doc)| doc);
+    let (errors, warnings) = findings(&overview.findings, member).into_iter().partition(|line| line.error);
     let meanwhile = match conflict {
         Some((by, since)) => Some(Meanwhile::read(member, app, by, since).await?),
         None => None,
@@ -77,7 +80,8 @@ async fn view(member: &Member, app: &App, conflict: Option<(String, i64)>) -> Re
         moving,
         blocked: !problems.is_empty() || domain::policy::lint::blocks(&overview.findings),
         problems,
-        findings: findings(&overview.findings, member),
+        errors,
+        warnings,
         meanwhile,
     })
 }

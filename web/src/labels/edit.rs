@@ -70,7 +70,8 @@ impl EditPage {
         }
         let result = form.result(kind);
         let attributes = result.as_ref().is_some_and(|field| field.attributes);
-        let attributes = if attributes { completions(kind.word == "radius_vendor_attrs") } else { Vec::new() };
+        let attributes =
+            if attributes { completions(kind.word == "radius_vendor_attrs") } else { Vec::new() };
         let used_by = id.map(|id| doc.users_of(id).map(|r| (r.id.to_string(), r.name.clone())).collect());
         Ok(Self {
             shell: member.shell(Area::Labels).await?,

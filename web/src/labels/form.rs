@@ -100,11 +100,8 @@ impl LabelForm {
             LabelKind::Match { values, match_all, .. } => {
                 form.text = values.join("\n");
                 form.match_all = match_all.then(|| "on".to_owned());
-                let negated: Vec<_> = values
-                    .iter()
-                    .filter_map(|v| v.strip_prefix('!'))
-                    .map(|v| v.trim().to_owned())
-                    .collect();
+                let negated: Vec<_> =
+                    values.iter().filter_map(|v| v.strip_prefix('!')).map(|v| v.trim().to_owned()).collect();
                 if !values.is_empty() && negated.len() == values.len() && (*match_all || values.len() == 1) {
                     form.sense = "none".to_owned();
                     form.values = negated;
@@ -278,7 +275,9 @@ impl LabelForm {
                 },
                 "username_attr" => LabelKind::UsernameAttr {
                     username_attr: self.username_attr.parse().map_err(|_| {
-                        vec![FieldError::new("username_attr", "unknown", "Choose one of the names.")]
+                        let message =
+                            format!("“{}” is not one of the names: choose one.", self.username_attr);
+                        vec![FieldError::new("username_attr", "unknown", message)]
                     })?,
                 },
                 "radius_attrs" => {
@@ -311,7 +310,6 @@ fn number<T: std::str::FromStr>(
 ) -> Result<T, Vec<FieldError>> {
     text.trim().parse().map_err(|_| vec![FieldError::new(field, "not_a_number", message)])
 }
-
 
 /// A hint for words that do not speak for themselves.
 fn word_help(word: &str) -> &'static str {

@@ -85,11 +85,7 @@ async fn the_guides_policy_is_made_by_hand() {
     let (_, doc) = draft(&world, org).await;
     assert_eq!(doc.rules.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["Compliant devices", "Rest"]);
     assert_eq!(doc.rules[0].matching.vendors, ["Juniper", "aruba"]);
-    browser
-        .get(&at("auth-policies"))
-        .await
-        .has("Implicit deny")
-        .has("Nothing is published yet");
+    browser.get(&at("auth-policies")).await.has("Implicit deny").has("Nothing is published yet");
 
     let page = browser.get(&at("auth-policies/publish")).await;
     page.has("Publish the draft?").has("No session is active").has("is new, at place 1");

@@ -6,4 +6,5 @@ mod forms;
 mod guard;
 mod live;
 mod pages;
+mod policy;
 mod world;
