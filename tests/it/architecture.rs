@@ -6,6 +6,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each crate, and those of ours that it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("benches", &["domain"]),
     ("domain", &[]),
     ("store", &["domain"]),
     ("cache", &["domain"]),
