@@ -5,4 +5,6 @@ mod drafts;
 #[cfg(test)]
 mod moving;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod world;
