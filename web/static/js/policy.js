@@ -12,14 +12,13 @@
     });
   }
 
-  // The kinds that fit what is typed.
-  const filter = document.querySelector('[data-filter]');
-  if (filter) {
+  // The kinds and labels that fit what is typed; what is chosen stays.
+  for (const filter of document.querySelectorAll('[data-filter]')) {
     filter.addEventListener('input', () => {
       const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
       for (const node of document.querySelectorAll(filter.dataset.filter)) {
         const text = node.textContent.toLowerCase();
-        node.hidden = !words.every((word) => text.includes(word));
+        node.hidden = !node.querySelector('input:checked') && !words.every((word) => text.includes(word));
       }
       for (const group of document.querySelectorAll('[data-filter-group]')) {
         group.hidden = !group.querySelector(`${filter.dataset.filter}:not([hidden])`);
