@@ -11,6 +11,8 @@ use domain::policy::{Action, PolicyDoc};
 use domain::{EventId, OrgId};
 use policy::Policies;
 use store::audit::Actor;
+use tokio_stream::StreamExt as _;
+use tower::ServiceExt as _;
 
 use crate::world::{Browser, ORIGIN, Page, Tenant, World};
 
@@ -216,6 +218,32 @@ async fn a_replay_tells_what_would_change() {
 
     let list = browser.get(&format!("/orgs/{}/auth-policies/replay", tenant.org)).await;
     list.is(200).has("draft, revision").has("live version 2");
+}
+
+#[tokio::test]
+async fn a_replay_is_followed_as_it_goes_on() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "\r\n<i>x</i>", 10, 40).await;
+    edit(&world, tenant.org, |doc| doc.rules.iter_mut().for_each(|rule| rule.enabled = false)).await;
+    let form = [("window", "24h"), ("against", "draft"), ("facts", "recorded"), ("hours", "")];
+    let path = format!("/orgs/{}/auth-policies/replay", tenant.org);
+    let at = browser.post(&path, &form).await.redirect();
+    let request = browser.request("GET", &format!("{at}/live")).body(Body::empty()).unwrap();
+    let response = browser.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let mut stream = response.into_body().into_data_stream();
+    let mut text = String::new();
+    let arrived = tokio::time::timeout(Duration::from_secs(20), async {
+        while let Some(Ok(bytes)) = stream.next().await {
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+            if text.contains("id=\"clients-changed\"") && text.ends_with("\n\n") {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(arrived.await.unwrap_or(false), "{text}");
+    assert!(!text.contains("<i>x</i>"), "{text}");
 }
 
 #[tokio::test]

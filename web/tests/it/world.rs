@@ -12,9 +12,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use cache::{Cache, CacheConfig};
 use domain::time::{Clock, Ids, ManualClock, SystemClock};
-use domain::{
-    AccountId, EdgeId, EventId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId,
-};
+use domain::{AccountId, EdgeId, EventId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId};
 use linking::{Linking, LinkingConfig, LinkingDeps};
 use microsoft::{AppRegistration, Cloud, Credential, HttpLimits, Microsoft};
 use policy::Policies;
@@ -41,8 +39,6 @@ pub struct World {
     pub router: Router,
     /// Sees everything.
     pub admin: PgPool,
-    name: String,
-    server: String,
 }
 
 /// An organization that lives.
@@ -144,7 +140,7 @@ impl World {
             ids.clone(),
             std::time::Duration::from_secs(30),
         ));
-        Self { store, cache, clock, ids, router, admin, name, server }
+        Self { store, cache, clock, ids, router, admin }
     }
 
     pub fn now(&self) -> OffsetDateTime {
@@ -259,23 +255,6 @@ impl Page {
         let from = self.body.find("<main").unwrap_or(0);
         let to = self.body.len().min(from + 6_000);
         self.body.get(from..to).unwrap_or(&self.body)
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // Tests that fail leave nothing behind either. The runtime is busy dropping us, so a thread of its own.
-        let (server, name) = (self.server.clone(), self.name.clone());
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                if let Ok(mut connection) = PgConnection::connect(&server).await {
-                    let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                    let _ = connection.execute(AssertSqlSafe(drop)).await;
-                }
-            });
-        });
-        let _ = dropping.join();
     }
 }
 

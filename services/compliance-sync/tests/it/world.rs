@@ -46,7 +46,6 @@ pub struct World {
     pub config: SyncConfig,
     microsoft: Microsoft,
     name: String,
-    server: String,
 }
 
 /// An organization with a link, a site and an edge.
@@ -96,7 +95,7 @@ impl World {
         let microsoft =
             Microsoft::new(cloud, registration, clock.clone(), ids.clone(), HttpLimits::default()).unwrap();
         let store = Store::from_pool(app);
-        Self { store, admin, cache, graph, clock, ids, config, microsoft, name, server }
+        Self { store, admin, cache, graph, clock, ids, config, microsoft, name }
     }
 
     /// Another process: nothing is shared but the servers.
@@ -235,23 +234,6 @@ impl World {
         let mut tx = self.store.org(tenant.org).await.unwrap();
         assert!(store::jobs::request_sweep(&mut tx, tenant.link, self.now()).await.unwrap());
         tx.commit().await.unwrap();
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // Tests that fail leave nothing behind either. The runtime is busy dropping us, so a thread of its own.
-        let (server, name) = (self.server.clone(), self.name.clone());
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                if let Ok(mut connection) = PgConnection::connect(&server).await {
-                    let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                    let _ = connection.execute(AssertSqlSafe(drop)).await;
-                }
-            });
-        });
-        let _ = dropping.join();
     }
 }
 

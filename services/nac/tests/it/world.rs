@@ -263,25 +263,6 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        let (server, name, redis) = (self.server.clone(), self.name.clone(), self.redis_url.clone());
-        // Of its own, because the test's runtime is ending.
-        let cleanup = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let options = PgConnectOptions::from_str(&server).unwrap();
-                if let Ok(mut root) = options.connect().await {
-                    let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                    let _ = sqlx::query(AssertSqlSafe(drop)).execute(&mut root).await;
-                }
-                let _ = redis;
-            });
-        });
-        let _ = cleanup.join();
-    }
-}
-
 impl Process {
     pub async fn send(&self, request: Request<Body>) -> Answer {
         send(self.router.clone(), request).await
