@@ -113,6 +113,31 @@ impl Browser {
         element.send_keys(text).await.expect("the field takes text");
     }
 
+    /// Ticks the checkbox of this name whose label begins with the text.
+    pub async fn check_label(&self, name: &str, text: &str) {
+        let path = format!(
+            "//label[input[@name={name:?}] and (normalize-space(span/text()[normalize-space()][1])={text:?})]/input"
+        );
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
+        let element = found.unwrap_or_else(|error| panic!("no checkbox {name} “{text}”: {error}"));
+        self.press(element, text).await;
+    }
+
+    /// Chooses the option whose text begins so.
+    pub async fn choose(&self, css: &str, text: &str) {
+        self.find(css).await;
+        let script = "const select = document.querySelector(arguments[0]);
+            const option = [...select.options].find(o => o.text.trim().startsWith(arguments[1]));
+            return option ? option.index : null";
+        let index =
+            self.client.execute(script, vec![json!(css), json!(text)]).await.expect("the page runs scripts");
+        let index = index.as_u64().and_then(|index| usize::try_from(index).ok());
+        let Some(index) = index else {
+            panic!("{css} on {} has no option “{text}”", self.url().await);
+        };
+        self.find(css).await.select_by_index(index).await.expect("the option can be chosen");
+    }
+
     /// Waits until the page shows the text.
     pub async fn see(&self, text: &str) {
         let started = std::time::Instant::now();
