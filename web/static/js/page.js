@@ -75,49 +75,58 @@
     setTimeout(() => { label.textContent = 'Copy'; }, 2000);
   });
 
-  // Rules are put in order by dragging; the buttons of each row do the same.
+  // Rules are put in order by dragging their grip; the buttons of each row do the same.
   const table = document.querySelector('[data-sortable]');
   if (table) {
     const rows = [...table.querySelectorAll('tr[data-rule]')];
-    let dragged = null;
     const clear = () => rows.forEach((row) => row.classList.remove('drop-before', 'drop-after', 'dragging'));
-    const side = (row, y) => {
-      const box = row.getBoundingClientRect();
-      return y < box.top + box.height / 2 ? 'before' : 'after';
+    // The row that the pointer is over, and on which side of its middle.
+    const target = (y) => {
+      for (const row of rows) {
+        const box = row.getBoundingClientRect();
+        if (y < box.top + box.height / 2) return { row, side: 'before' };
+        if (y < box.bottom) return { row, side: 'after' };
+      }
+      return { row: rows.at(-1), side: 'after' };
     };
-    for (const row of rows) {
-      const grip = row.querySelector('.grip');
-      grip.addEventListener('pointerdown', () => { row.draggable = true; });
-      row.addEventListener('dragstart', (event) => {
-        dragged = row;
-        row.classList.add('dragging');
-        event.dataTransfer.effectAllowed = 'move';
-        event.dataTransfer.setData('text/plain', row.dataset.rule);
-      });
-      row.addEventListener('dragend', () => { row.draggable = false; dragged = null; clear(); });
-      row.addEventListener('dragover', (event) => {
-        if (!dragged || dragged === row) return;
-        event.preventDefault();
-        rows.forEach((other) => other.classList.remove('drop-before', 'drop-after'));
-        row.classList.add(`drop-${side(row, event.clientY)}`);
-      });
-      row.addEventListener('drop', (event) => {
-        if (!dragged || dragged === row) return;
-        event.preventDefault();
+    const move = (dragged, to) => {
+      const form = document.createElement('form');
+      form.method = 'post';
+      form.action = dragged.dataset.act;
+      for (const [name, value] of [['revision', table.dataset.revision], ['to', to]]) {
+        const input = document.createElement('input');
+        input.type = 'hidden';
+        input.name = name;
+        input.value = value;
+        form.append(input);
+      }
+      document.body.append(form);
+      form.submit();
+    };
+    for (const dragged of rows) {
+      const grip = dragged.querySelector('.grip');
+      const place = (y) => {
+        const { row, side } = target(y);
         const rest = rows.filter((other) => other !== dragged);
-        const place = rest.indexOf(row) + (side(row, event.clientY) === 'after' ? 2 : 1);
-        const form = document.createElement('form');
-        form.method = 'post';
-        form.action = dragged.dataset.act;
-        for (const [name, value] of [['revision', table.dataset.revision], ['to', place]]) {
-          const input = document.createElement('input');
-          input.type = 'hidden';
-          input.name = name;
-          input.value = value;
-          form.append(input);
-        }
-        document.body.append(form);
-        form.submit();
+        const index = row === dragged ? rows.indexOf(dragged) : rest.indexOf(row) + (side === 'after' ? 1 : 0);
+        return index + 1;
+      };
+      grip.addEventListener('pointerdown', (event) => {
+        event.preventDefault();
+        grip.setPointerCapture(event.pointerId);
+        dragged.classList.add('dragging');
+      });
+      grip.addEventListener('pointermove', (event) => {
+        if (!grip.hasPointerCapture(event.pointerId)) return;
+        rows.forEach((row) => row.classList.remove('drop-before', 'drop-after'));
+        const { row, side } = target(event.clientY);
+        if (row !== dragged) row.classList.add(`drop-${side}`);
+      });
+      grip.addEventListener('pointercancel', clear);
+      grip.addEventListener('pointerup', (event) => {
+        clear();
+        const to = place(event.clientY);
+        if (to !== rows.indexOf(dragged) + 1) move(dragged, to);
       });
     }
   }

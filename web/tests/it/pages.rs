@@ -213,9 +213,11 @@ async fn a_list_is_paged_without_gaps() {
             let page = browser.get(&next).await;
             page.is(200);
             let body = &page.body[page.body.find("<tbody").unwrap()..];
-            for (at, m) in
-                body.match_indices(if list == "events" { " id=\"e-" } else { "<th scope=\"row\" class=\"who\">" })
-            {
+            for (at, m) in body.match_indices(if list == "events" {
+                " id=\"e-"
+            } else {
+                "<th scope=\"row\" class=\"who\">"
+            }) {
                 let rest = &body[at + m.len()..];
                 seen.push(
                     rest[..rest.find(if list == "events" { "\"" } else { "</a>" }).unwrap()].to_owned(),

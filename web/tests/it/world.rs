@@ -12,9 +12,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use cache::{Cache, CacheConfig};
 use domain::time::{Clock, Ids, ManualClock, SystemClock};
-use domain::{
-    AccountId, EdgeId, EventId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId,
-};
+use domain::{AccountId, EdgeId, EventId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId};
 use linking::{Linking, LinkingConfig, LinkingDeps};
 use microsoft::{AppRegistration, Cloud, Credential, HttpLimits, Microsoft};
 use policy::Policies;
