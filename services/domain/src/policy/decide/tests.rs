@@ -254,7 +254,7 @@ mod reference {
             out.push(side.port_types.iter().any(|p| Some(*p) == r.nas.port_type));
         }
         if !side.site_ids.is_empty() {
-            out.push(side.site_ids.iter().any(|s| *s == r.site));
+            out.push(side.site_ids.contains(&r.site));
         }
         for id in &side.labels {
             let LabelKind::Match { key, values, match_all } = &doc.label(*id).unwrap().kind else { panic!() };
@@ -394,7 +394,7 @@ proptest! {
         prop_assert_eq!(decision.rule.is_none(), decision.reason == Reason::ImplicitDeny);
 
         // The order of values, and of labels within a side, changes nothing.
-        let mut turned = doc.clone();
+        let mut turned = doc;
         for label in &mut turned.labels {
             if let LabelKind::Match { values, .. } = &mut label.kind { values.reverse(); }
         }
