@@ -25,7 +25,7 @@ async fn the_main_job_end_to_end() {
     let token = make_an_edge(&browser, &page).await;
 
     // A device that Intune calls compliant authenticates with its Intune certificate: Corp.
-    let devices = app.simulator.devices(TENANT, 60).await.unwrap();
+    let devices = app.simulator.devices(TENANT, 0, 60).await.unwrap();
     let device = devices.iter().find(|device| device.compliance_state == "compliant").unwrap();
     let edge = Edge::new(app.nac_url.clone(), &token).unwrap();
     let request = json!({

@@ -131,7 +131,7 @@ impl Journey {
 
     /// Some device of the tenant with this compliance.
     pub async fn device(&self, state: &str) -> Device {
-        let devices = self.simulator.devices(&self.tenant, 60).await.expect("the simulator lists");
+        let devices = self.simulator.devices(&self.tenant, 0, 60).await.expect("the simulator lists");
         devices.into_iter().find(|device| device.compliance_state == state).expect("such a device")
     }
 
