@@ -7,6 +7,8 @@ use std::time::Duration;
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use url::Url;
 
@@ -18,7 +20,7 @@ pub struct Browser {
     pub client: Client,
     driver: Child,
     /// Removed when dropped, after the driver has ended.
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
     screenshots: PathBuf,
     taken: std::cell::Cell<u32>,
 }
@@ -68,7 +70,7 @@ impl Browser {
         .await;
         let screenshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots");
         std::fs::create_dir_all(&screenshots).expect("target/screenshots");
-        Self { client, driver, _profile: profile, screenshots, taken: std::cell::Cell::new(0) }
+        Self { client, driver, profile, screenshots, taken: std::cell::Cell::new(0) }
     }
 
     pub async fn go(&self, url: &Url) {
@@ -215,7 +217,24 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
+        // A driver that is killed leaves its browser behind; this one's names the profile.
+        for process in processes_with(&self.profile.path().display().to_string()) {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
     }
+}
+
+/// The processes whose command line holds the text.
+fn processes_with(text: &str) -> Vec<i32> {
+    let Ok(entries) = Path::new("/proc").read_dir() else { return Vec::new() };
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            String::from_utf8_lossy(&line).contains(text).then_some(pid)
+        })
+        .collect()
 }
 
 /// Chromedriver's own command for the DevTools protocol.
