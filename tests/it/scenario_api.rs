@@ -54,13 +54,7 @@ async fn a_change_that_moves_nobody_sends_no_command() {
     // From one way of not being compliant to another: the answer stays.
     journey.simulator.set_compliance(&journey.tenant, &device.id, "error").await.unwrap();
     journey.sync_now().await;
-    eventually("the outbox to be carried", || async {
-        let mut connection = app.database.superuser().await;
-        let waiting: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&mut connection).await.unwrap();
-        (waiting == 0).then_some(())
-    })
-    .await;
+    journey::carried(&app.store).await;
     let mut connection = app.database.superuser().await;
     let commands: i64 =
         sqlx::query_scalar("SELECT count(*) FROM command").fetch_one(&mut connection).await.unwrap();

@@ -7,6 +7,8 @@ use std::time::Duration;
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use url::Url;
 
@@ -18,7 +20,7 @@ pub struct Browser {
     pub client: Client,
     driver: Child,
     /// Removed when dropped, after the driver has ended.
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
     screenshots: PathBuf,
     taken: std::cell::Cell<u32>,
 }
@@ -68,7 +70,7 @@ impl Browser {
         .await;
         let screenshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots");
         std::fs::create_dir_all(&screenshots).expect("target/screenshots");
-        Self { client, driver, _profile: profile, screenshots, taken: std::cell::Cell::new(0) }
+        Self { client, driver, profile, screenshots, taken: std::cell::Cell::new(0) }
     }
 
     pub async fn go(&self, url: &Url) {
@@ -111,6 +113,31 @@ impl Browser {
         let element = self.find(css).await;
         element.clear().await.expect("the field can be emptied");
         element.send_keys(text).await.expect("the field takes text");
+    }
+
+    /// Ticks the checkbox of this name whose label begins with the text.
+    pub async fn check_label(&self, name: &str, text: &str) {
+        let path = format!(
+            "//label[input[@name={name:?}] and (normalize-space(span/text()[normalize-space()][1])={text:?})]/input"
+        );
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
+        let element = found.unwrap_or_else(|error| panic!("no checkbox {name} “{text}”: {error}"));
+        self.press(element, text).await;
+    }
+
+    /// Chooses the option whose text begins so.
+    pub async fn choose(&self, css: &str, text: &str) {
+        self.find(css).await;
+        let script = "const select = document.querySelector(arguments[0]);
+            const option = [...select.options].find(o => o.text.trim().startsWith(arguments[1]));
+            return option ? option.index : null";
+        let index =
+            self.client.execute(script, vec![json!(css), json!(text)]).await.expect("the page runs scripts");
+        let index = index.as_u64().and_then(|index| usize::try_from(index).ok());
+        let Some(index) = index else {
+            panic!("{css} on {} has no option “{text}”", self.url().await);
+        };
+        self.find(css).await.select_by_index(index).await.expect("the option can be chosen");
     }
 
     /// Waits until the page shows the text.
@@ -190,7 +217,24 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
+        // A driver that is killed leaves its browser behind; this one's names the profile.
+        for process in processes_with(&self.profile.path().display().to_string()) {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
     }
+}
+
+/// The processes whose command line holds the text.
+fn processes_with(text: &str) -> Vec<i32> {
+    let Ok(entries) = Path::new("/proc").read_dir() else { return Vec::new() };
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            String::from_utf8_lossy(&line).contains(text).then_some(pid)
+        })
+        .collect()
 }
 
 /// Chromedriver's own command for the DevTools protocol.

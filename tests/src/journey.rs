@@ -83,6 +83,7 @@ pub async fn begin(place: impl Into<Place>, tenant: &str) -> Journey {
     synced(&place.store, org).await;
     publish_policy(&admin, &path, &place.store, org).await;
     let (site, token) = make_edge(&place.store, org).await;
+    carried(&place.store).await;
     let edge = Edge::new(place.nac_url, &token).expect("an HTTP client");
     Journey {
         org,
@@ -130,7 +131,7 @@ impl Journey {
 
     /// Some device of the tenant with this compliance.
     pub async fn device(&self, state: &str) -> Device {
-        let devices = self.simulator.devices(&self.tenant, 60).await.expect("the simulator lists");
+        let devices = self.simulator.devices(&self.tenant, 0, 60).await.expect("the simulator lists");
         devices.into_iter().find(|device| device.compliance_state == state).expect("such a device")
     }
 
@@ -191,7 +192,8 @@ impl Journey {
     }
 }
 
-async fn confirmed(store: &Store, org: OrgId) -> Option<time::OffsetDateTime> {
+/// The start of the last sweep that went through.
+pub async fn confirmed(store: &Store, org: OrgId) -> Option<time::OffsetDateTime> {
     let mut tx = store.org(org).await.expect("PostgreSQL answers");
     let links = links::list(&mut tx).await.expect("links");
     links.first().and_then(|link| link.confirmed_at)
@@ -200,6 +202,15 @@ async fn confirmed(store: &Store, org: OrgId) -> Option<time::OffsetDateTime> {
 /// Waits until the fleet was read once.
 pub async fn synced(store: &Store, org: OrgId) {
     eventually("the first sync", || confirmed(store, org)).await;
+}
+
+/// Waits until every change has reached Redis, and with it the NAC API.
+pub async fn carried(store: &Store) {
+    eventually("the outbox to be carried", || async {
+        let mut tx = store.system().await.ok()?;
+        store::outbox::oldest(&mut tx).await.ok()?.is_none().then_some(())
+    })
+    .await;
 }
 
 /// Two MDM labels, two VLAN labels, two rules: compliant devices to VLAN 10, everyone else to VLAN 99. Published.

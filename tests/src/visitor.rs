@@ -39,8 +39,12 @@ impl Visitor {
 
     /// Posts a form as a browser does from a page of the dashboard.
     pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        self.post_from(&self.url.origin().ascii_serialization(), path, form).await
+    }
+
+    /// Posts a form as a browser does from a page of another site.
+    pub async fn post_from(&self, origin: &str, path: &str, form: &[(&str, &str)]) -> Answer {
         let url = self.url.join(path).expect("a path");
-        let origin = self.url.origin().ascii_serialization();
         self.send(self.http.post(url).header(header::ORIGIN, origin).form(form)).await
     }
 

@@ -3,9 +3,9 @@
 //! * One page, one file: `<area>/<page>.rs` beside `templates/<area>/<page>.html`. A handler is the whole use case:
 //!   session, parse, domain, then `policy`, `linking` or the store, then 303 and a message.
 //! * Every action works without JavaScript; `static/js` only makes pages livelier.
-//! * An extractor is a permission ([`visit::Member`]); an organization that is not the visitor's is answered as if
+//! * An extractor is a permission (`visit::Member`); an organization that is not the visitor's is answered as if
 //!   it did not exist.
-//! * Nothing is fetched from elsewhere, and there is no inline script or style: see [`guard::SecurityHeaders`].
+//! * Nothing is fetched from elsewhere, and there is no inline script or style: see `guard::SecurityHeaders`.
 //!
 //! It must not decide anything about clients, and must not call Microsoft: `linking` does.
 

@@ -223,7 +223,7 @@ async fn a_replay_tells_what_would_change() {
 #[tokio::test]
 async fn a_replay_is_followed_as_it_goes_on() {
     let world = World::new().await;
-    let (tenant, browser) = world.tenant("Contoso", "\r\n<i>x</i>", 10, 40).await;
+    let (tenant, browser) = world.tenant("Contoso", "<i>x</i>", 10, 40).await;
     edit(&world, tenant.org, |doc| doc.rules.iter_mut().for_each(|rule| rule.enabled = false)).await;
     let form = [("window", "24h"), ("against", "draft"), ("facts", "recorded"), ("hours", "")];
     let path = format!("/orgs/{}/auth-policies/replay", tenant.org);

@@ -67,10 +67,11 @@ impl Simulator {
         Ok(url.join(location.to_str()?)?)
     }
 
-    /// The first devices of a tenant, which is named by its id or domain.
-    pub async fn devices(&self, tenant: &str, limit: usize) -> anyhow::Result<Vec<Device>> {
+    /// Up to `limit` devices of a tenant, which is named by its id or domain, from number `from` on.
+    pub async fn devices(&self, tenant: &str, from: usize, limit: usize) -> anyhow::Result<Vec<Device>> {
         let url = self.api(&["tenants", tenant, "devices"])?;
-        let answer = self.http.get(url).query(&[("limit", limit)]).send().await?.error_for_status()?;
+        let answer =
+            self.http.get(url).query(&[("from", from), ("limit", limit)]).send().await?.error_for_status()?;
         Ok(answer.json::<Devices>().await?.devices)
     }
 

@@ -21,6 +21,8 @@ const POLL_WAIT: Duration = Duration::from_secs(25);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// A person is told after so many failures in a row.
 const FAILURES_TOLD: u32 = 10;
+/// The demo edge keeps to the fleet from this device on: nobody else touches those before it.
+const FLEET_FROM: usize = 30;
 const FLEET: usize = 30;
 const GUESTS: usize = 4;
 
@@ -62,7 +64,7 @@ pub async fn drive(edge: Edge, simulator: Simulator, stop: CancellationToken) {
 /// The cast. Waits for the simulator.
 async fn clients(simulator: &Simulator) -> Vec<Client> {
     let devices = loop {
-        match simulator.devices(TENANT, FLEET).await {
+        match simulator.devices(TENANT, FLEET_FROM, FLEET).await {
             Ok(devices) => break devices,
             Err(_) => tokio::time::sleep(PAUSE_AFTER_FAILURE).await,
         }
