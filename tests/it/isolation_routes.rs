@@ -19,6 +19,7 @@ const OPEN: &[(&str, &str)] = &[
     ("POST", "/sign-out"),
     ("GET", "/signed-out"),
     ("POST", "/preferences/theme"),
+    ("GET", "/schema/policy.json"),
     ("GET", "/static/{file}"),
 ];
 
@@ -35,9 +36,20 @@ const OF_AN_ORGANIZATION: &[(&str, &str)] = &[
     ("GET", "/"),
     ("GET", "/audit"),
     ("GET", "/auth-policies"),
+    ("GET", "/auth-policies/discard"),
     ("POST", "/auth-policies/discard"),
+    ("GET", "/auth-policies/export/{file}"),
+    ("GET", "/auth-policies/import"),
+    ("POST", "/auth-policies/import"),
+    ("POST", "/auth-policies/move"),
     ("GET", "/auth-policies/publish"),
     ("POST", "/auth-policies/publish"),
+    ("GET", "/auth-policies/replay"),
+    ("POST", "/auth-policies/replay"),
+    ("GET", "/auth-policies/replay/{replay}"),
+    ("GET", "/auth-policies/replay/{replay}/csv"),
+    ("GET", "/auth-policies/replay/{replay}/live"),
+    ("POST", "/auth-policies/replay/{replay}/stop"),
     ("POST", "/auth-policies/rules"),
     ("GET", "/auth-policies/rules/new"),
     ("GET", "/auth-policies/rules/{rule_id}"),
@@ -45,8 +57,14 @@ const OF_AN_ORGANIZATION: &[(&str, &str)] = &[
     ("POST", "/auth-policies/rules/{rule_id}/act"),
     ("GET", "/auth-policies/rules/{rule_id}/delete"),
     ("POST", "/auth-policies/rules/{rule_id}/delete"),
+    ("POST", "/auth-policies/sections"),
+    ("GET", "/auth-policies/sections/edit"),
+    ("GET", "/auth-policies/sections/new"),
+    ("GET", "/auth-policies/simulate"),
+    ("POST", "/auth-policies/simulate"),
     ("GET", "/auth-policies/versions"),
     ("GET", "/auth-policies/versions/{version}"),
+    ("GET", "/auth-policies/versions/{version}/roll-back"),
     ("POST", "/auth-policies/versions/{version}/roll-back"),
     ("GET", "/clients"),
     ("GET", "/clients/{mac}"),
@@ -124,6 +142,7 @@ fn routes_in(source: &str, found: &mut BTreeSet<(String, String)>) {
         let path = match path.trim() {
             "callback::PATH" => web::SIGN_IN_CALLBACK.to_owned(),
             "identity_providers::callback::PATH" => web::LINK_CALLBACK.to_owned(),
+            "policy_file::SCHEMA_PATH" => web::POLICY_SCHEMA.to_owned(),
             literal => literal.trim_matches('"').to_owned(),
         };
         for (word, method) in [
@@ -188,7 +207,11 @@ async fn try_as(visitor: &Visitor, method: &str, path: &str) -> Answer {
 /// Something of the organization for every parameter of a path.
 async fn parameters(database: &Database, journey: &Journey) -> BTreeMap<&'static str, String> {
     let mut connection = database.superuser().await;
-    let mut values = BTreeMap::from([("version", "1".to_owned())]);
+    let mut values = BTreeMap::from([
+        ("version", "1".to_owned()),
+        ("file", "draft.json".to_owned()),
+        ("replay", uuid::Uuid::nil().to_string()),
+    ]);
     for (name, sql) in [
         ("link_id", "SELECT id::text FROM link WHERE org_id = $1"),
         ("label_id", "SELECT document -> 'labels' -> 0 ->> 'id' FROM policy_draft WHERE org_id = $1"),

@@ -56,6 +56,8 @@ use session::{SIGNED_IN, Sessions};
 pub const SIGN_IN_CALLBACK: &str = sign_in::callback::PATH;
 /// Where Microsoft sends admins back to after consent; to be registered with the application.
 pub const LINK_CALLBACK: &str = identity_providers::callback::PATH;
+/// Where the JSON Schema of policy files is, for everybody.
+pub const POLICY_SCHEMA: &str = policy_file::SCHEMA_PATH;
 
 /// The largest form that is read.
 const BODY_BYTES_MAX: usize = 512 * 1024;

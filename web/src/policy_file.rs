@@ -18,10 +18,10 @@ pub(crate) const SCHEMA_PATH: &str = "/schema/policy.json";
 const FORM_BYTES_MAX: usize = transfer::FILE_BYTES_MAX + 64 * 1024;
 
 pub(crate) fn routes() -> Router<App> {
-    let import = get(import::get).post(import::post).layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
-    Router::new()
-        .route("/auth-policies/export/{file}", get(export::get))
-        .route("/auth-policies/import", import)
+    let import = Router::new()
+        .route("/auth-policies/import", get(import::get).post(import::post))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+    Router::new().route("/auth-policies/export/{file}", get(export::get)).merge(import)
 }
 
 /// `GET /schema/policy.json`

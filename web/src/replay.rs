@@ -12,8 +12,8 @@ use crate::app::App;
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/auth-policies/replay", get(form::get).post(form::post))
-        .route("/auth-policies/replay/{replay_id}", get(status::get))
-        .route("/auth-policies/replay/{replay_id}/live", get(status::live))
-        .route("/auth-policies/replay/{replay_id}/csv", get(csv::get))
-        .route("/auth-policies/replay/{replay_id}/stop", post(status::stop))
+        .route("/auth-policies/replay/{replay}", get(status::get))
+        .route("/auth-policies/replay/{replay}/live", get(status::live))
+        .route("/auth-policies/replay/{replay}/csv", get(csv::get))
+        .route("/auth-policies/replay/{replay}/stop", post(status::stop))
 }

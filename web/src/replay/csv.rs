@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::error::PageError;
 use crate::visit::Member;
 
-/// `GET /orgs/{org_id}/auth-policies/replay/{replay_id}/csv`
+/// `GET /orgs/{org_id}/auth-policies/replay/{replay}/csv`
 pub(super) async fn get(
     member: Member,
     State(app): State<App>,

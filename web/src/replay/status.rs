@@ -110,7 +110,7 @@ impl Part {
     }
 }
 
-/// `GET /orgs/{org_id}/auth-policies/replay/{replay_id}`
+/// `GET /orgs/{org_id}/auth-policies/replay/{replay}`
 pub(super) async fn get(
     member: Member,
     State(app): State<App>,
@@ -134,7 +134,7 @@ pub(super) async fn gone(member: &Member) -> Result<Response, PageError> {
     Ok(Redirect::to(&member.path("auth-policies/replay")).into_response())
 }
 
-/// `GET /orgs/{org_id}/auth-policies/replay/{replay_id}/live`: each message is the part of the page that changes.
+/// `GET /orgs/{org_id}/auth-policies/replay/{replay}/live`: each message is the part of the page that changes.
 pub(super) async fn live(
     member: Member,
     State(app): State<App>,
@@ -172,7 +172,7 @@ pub(super) async fn live(
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
 }
 
-/// `POST /orgs/{org_id}/auth-policies/replay/{replay_id}/stop`
+/// `POST /orgs/{org_id}/auth-policies/replay/{replay}/stop`
 pub(super) async fn stop(
     member: Member,
     State(app): State<App>,
