@@ -6,6 +6,5 @@ mod concurrency;
 mod graph;
 mod moves;
 mod sweeps;
-mod throughput;
 mod troubles;
 mod world;
