@@ -2,11 +2,13 @@
 
 pub mod check;
 pub mod dictionary;
+pub mod vendor;
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
+use self::vendor::Profile;
 use crate::decision::Outcome;
 
 /// One attribute of an Access-Accept.
@@ -22,7 +24,7 @@ pub fn attributes(outcome: &Outcome) -> Vec<RadiusAttribute> {
     attributes_for(outcome, None)
 }
 
-/// The same for a NAS of a vendor: group-based policy tags and redirects have no standard attribute.
+/// The same for a NAS of a vendor, in its words ([`vendor`]). What does not fit into its attribute is left out.
 #[must_use]
 pub fn attributes_for(outcome: &Outcome, vendor: Option<&str>) -> Vec<RadiusAttribute> {
     let mut out = Vec::new();
@@ -44,64 +46,24 @@ pub fn attributes_for(outcome: &Outcome, vendor: Option<&str>) -> Vec<RadiusAttr
     for name in &outcome.egress_vlan_names {
         add("Egress-VLAN-Name", name);
     }
+    let profile = Profile::named(vendor);
     if let Some(role) = &outcome.role {
-        add("Filter-Id", role);
+        for attribute in profile.role {
+            add(attribute, role);
+        }
     }
     if let Some(seconds) = outcome.session_timeout {
         add("Session-Timeout", &seconds.to_string());
         // RFC 2865 5.29: at the end of the session, ask again instead of cutting the port.
         add("Termination-Action", "RADIUS-Request");
     }
-    let vendor = Vendor::of(vendor);
-    if let Some(tag) = outcome.gbp_tag {
-        match vendor {
-            // Cisco TrustSec and Meraki adaptive policy: the tag in hexadecimal, then its generation.
-            Vendor::Cisco => add("Cisco-AVPair", &format!("cts:security-group-tag={tag:04x}-00")),
-            _ => add("Juniper-Switching-Filter", &format!("apply action gbp-tag {tag}")),
-        }
-    }
-    if let Some(url) = &outcome.redirect_url {
-        match vendor {
-            Vendor::Cisco => add("Cisco-AVPair", &format!("url-redirect={url}")),
-            Vendor::Juniper => add("Juniper-CWA-Redirect", url),
-            Vendor::Aruba => add("Aruba-Captive-Portal-URL", url),
-            Vendor::Hp => add("HP-Captive-Portal-URL", url),
-            Vendor::Huawei => add("Huawei-PortalURL", url),
-            Vendor::H3c => add("H3C-Portal-URL", url),
-            Vendor::Other => add("WISPr-Redirection-URL", url),
-        }
-    }
+    profile.spell(outcome, |name, value| {
+        out.push(RadiusAttribute { name: Cow::Borrowed(name), value });
+    });
     let further = outcome.attrs.iter();
     out.extend(further.map(|a| RadiusAttribute { name: Cow::Owned(a.name.clone()), value: a.value.clone() }));
+    out.retain(vendor::fits);
     out
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Vendor {
-    Cisco,
-    Juniper,
-    Aruba,
-    Hp,
-    Huawei,
-    H3c,
-    Other,
-}
-
-impl Vendor {
-    /// From the vendor's name as edges write it: `cisco-ios`, `cisco-meraki`, `Juniper`, ….
-    fn of(name: Option<&str>) -> Self {
-        let name = name.unwrap_or_default().trim().to_ascii_lowercase();
-        let begins = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
-        match () {
-            () if begins(&["cisco", "meraki", "airespace"]) => Self::Cisco,
-            () if begins(&["juniper", "mist"]) => Self::Juniper,
-            () if begins(&["aruba"]) => Self::Aruba,
-            () if begins(&["hp", "procurve"]) => Self::Hp,
-            () if begins(&["huawei"]) => Self::Huawei,
-            () if begins(&["h3c", "comware"]) => Self::H3c,
-            () => Self::Other,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -125,7 +87,8 @@ mod tests {
 
     #[test]
     fn everything_sent_is_in_the_dictionary() {
-        for vendor in ["", "cisco-ios", "Juniper", "aruba", "hp", "huawei", "h3c", "meraki"] {
+        for profile in vendor::PROFILES {
+            let vendor = profile.name;
             for attribute in attributes_for(&all(), Some(vendor)) {
                 let name = attribute.name.split(':').next().unwrap();
                 let known = dictionary::Dictionary::get().attribute(name);
