@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use wire::fields::{self, Fields};
 
 use crate::auth::{Caller, store_away};
 use crate::authorize::overloaded;
-use crate::fields::{self, Fields};
 use crate::{Shared, openapi};
 
 const NAME_CHARS_MAX: usize = 253;

@@ -19,10 +19,11 @@ use store::commands_edge::{self, AckResult, Delivery};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use utoipa::ToSchema;
+use wire::authorize::RadiusAttributeAnswer;
+use wire::fields::{self, Fields};
 
 use crate::auth::{Caller, store_away};
-use crate::authorize::{RadiusAttributeAnswer, overloaded};
-use crate::fields::{self, Fields};
+use crate::authorize::overloaded;
 use crate::gate::GateError;
 use crate::{Shared, openapi};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cache::Cache;
 use domain::OrgId;
+use domain::answer::Ground;
 use domain::device::DeviceFacts;
 use domain::policy::CompiledPolicy;
 use domain::resolver::LookupKey;
@@ -30,6 +31,13 @@ pub struct Org {
     pub links: Vec<LinkFacts>,
     /// Compiled once per version.
     pub policy: Option<Arc<CompiledPolicy>>,
+}
+
+impl Org {
+    /// What a decision is made on.
+    pub fn ground(&self) -> Ground<'_> {
+        Ground { settings: &self.settings, links: &self.links, policy: self.policy.as_deref() }
+    }
 }
 
 type Devices = Arc<[DeviceFacts]>;

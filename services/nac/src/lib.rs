@@ -18,7 +18,6 @@ mod background;
 mod config;
 mod credentials;
 mod facts;
-mod fields;
 mod gate;
 mod held;
 mod metrics;
