@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod dictionary;
+pub mod rest;
 pub mod vendor;
 
 use std::borrow::Cow;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use plan::{LookupPlan, Tier};
-pub use san::{intune_ids, subject_serial};
+pub use san::{intune_ids, subject_serial, uris_of_joined_names};
 
 use crate::device::DeviceFacts;
 use crate::request::words;

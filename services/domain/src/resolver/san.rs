@@ -38,6 +38,39 @@ pub fn intune_ids(text: &str) -> Vec<Uuid> {
     }
 }
 
+/// The URIs in the one text that FreeRADIUS before 3.2.7 makes of all names of a certificate (OpenSSL's
+/// `DNS:a.example, URI:…, othername: UPN::…`), given the DNS names, mail addresses and principal names that it also
+/// tells one by one.
+///
+/// A name may hold the separator. So each piece must either be one of the names known alone, in their order, or a URI
+/// of a form that cannot hold it; where any piece is neither, the text yields nothing.
+#[must_use]
+pub fn uris_of_joined_names(text: &str, dns: &[String], email: &[String], upn: &[String]) -> Vec<String> {
+    let mut known = [("DNS:", dns.iter()), ("email:", email.iter()), ("othername: UPN::", upn.iter())];
+    let mut uris = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let after = if let Some(uri) = rest.strip_prefix("URI:") {
+            let Some(after) = read_intune(uri).map(|(_, after)| after).or_else(|| read_sid(uri)) else {
+                return Vec::new();
+            };
+            uris.push(uri[..uri.len() - after.len()].to_owned());
+            Some(after)
+        } else {
+            let named = known.iter_mut().find_map(|(kind, names)| Some((rest.strip_prefix(*kind)?, names)));
+            named.and_then(|(value, names)| value.strip_prefix(names.next()?.as_str()))
+        };
+        match after {
+            Some("") => return uris,
+            Some(after) => match after.strip_prefix(", ") {
+                Some(next) => rest = next,
+                None => return Vec::new(),
+            },
+            None => return Vec::new(),
+        }
+    }
+}
+
 /// A GUID that stands alone, as Graph writes ids: 8-4-4-4-12. The all-zero one names nobody.
 pub fn device_guid(text: &str) -> Option<Uuid> {
     let text = text.trim();
