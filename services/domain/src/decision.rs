@@ -74,12 +74,15 @@ pub enum Reason {
     CertificateExpired,
     /// What the decision needs could be read from no store at all.
     FactsUnavailable,
+    /// The cloud was away, and the edge's bundle was too old or did not know the client: the site's fallback.
+    SiteFallback,
 }
 
 words!(Reason, "reason",
     Reason::RuleAllow => "rule_allow", Reason::RuleBlock => "rule_block", Reason::ImplicitDeny => "implicit_deny",
     Reason::NoPolicy => "no_policy", Reason::CertificateMissing => "certificate_missing",
     Reason::CertificateExpired => "certificate_expired", Reason::FactsUnavailable => "facts_unavailable",
+    Reason::SiteFallback => "site_fallback",
 );
 
 impl Reason {
@@ -107,6 +110,12 @@ impl Reason {
             Self::FactsUnavailable => (
                 "Neither PostgreSQL nor Redis answered, and this process had nothing in memory yet.",
                 "Bring the stores back; the edge asks again by itself.",
+            ),
+            Self::SiteFallback => (
+                "The edge could not reach Gatehouse, and its bundle was too old or did not know the client, so the \
+                 client got what its site falls back to.",
+                "Find out why the edge could not reach Gatehouse; the client is decided anew when it authenticates \
+                 again.",
             ),
         }
     }

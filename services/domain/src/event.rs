@@ -86,7 +86,10 @@ impl DecisionRecord {
     #[must_use]
     pub fn summary(&self) -> String {
         let decision = &self.answer.decision;
-        let Some(rule) = &decision.rule else { return format!("Denied: {}", decision.reason.explain().0) };
+        let Some(rule) = &decision.rule else {
+            let done = if decision.outcome.permit { "Permitted" } else { "Denied" };
+            return format!("{done}: {}", decision.reason.explain().0);
+        };
         let mut text = if decision.outcome.permit { "Permitted" } else { "Denied" }.to_owned();
         text.push_str(&format!(" by rule {} “{}”", rule.position, rule.name));
         if let Some(vlan) = &decision.outcome.vlan {

@@ -6,6 +6,7 @@
 //! It must not import tokio, sqlx, axum, reqwest or redis; an architecture test holds that.
 
 pub mod answer;
+pub mod bundle;
 pub mod coa;
 pub mod command;
 pub mod compliance;

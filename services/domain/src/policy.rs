@@ -7,7 +7,7 @@ pub mod draft;
 pub mod edit;
 pub mod explain;
 #[cfg(test)]
-mod generate;
+pub(crate) mod generate;
 pub mod keys;
 pub mod lint;
 pub mod model;

@@ -4,5 +4,6 @@
 //! does not depend on which of the two gave it. Pure: no I/O, no clock. It must not know any store.
 
 pub mod authorize;
+pub mod bundle;
 pub mod fields;
 pub mod schema;

@@ -285,7 +285,7 @@ fn any_certificate() -> impl Strategy<Value = Certificate> {
     })
 }
 
-fn any_device() -> impl Strategy<Value = DeviceFacts> {
+pub fn any_device() -> impl Strategy<Value = DeviceFacts> {
     let states = vec![
         "compliant",
         "noncompliant",

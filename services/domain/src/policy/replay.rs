@@ -305,7 +305,8 @@ impl<'p> Replay<'p> {
         let decision = &record.answer.decision;
         let recorded = Recorded::of(record, self.options.facts, &self.options.settings);
         let lacks = recorded.lacks_posture() && self.policy.looks_at_posture();
-        if lacks || decision.reason == Reason::FactsUnavailable {
+        let blind = matches!(decision.reason, Reason::FactsUnavailable | Reason::SiteFallback);
+        if lacks || blind {
             self.report.undecidable += 1;
             return None;
         }
