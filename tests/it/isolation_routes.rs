@@ -107,6 +107,8 @@ const NAC: &[(&str, &str)] = &[
     ("POST", "/v1/nac/authorize"),
     ("GET", "/v1/nac/commands"),
     ("POST", "/v1/nac/commands/{id}/ack"),
+    ("POST", "/v1/nac/radius/accounting"),
+    ("POST", "/v1/nac/radius/authorize"),
 ];
 
 /// The routes that the dashboard's sources declare: `.route("/path", get(…).post(…))`.

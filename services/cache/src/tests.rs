@@ -50,6 +50,7 @@ fn accounting(n: u128) -> SpilledRecord {
         site: SiteId(Uuid::nil()),
         session: Uuid::nil().into(),
         session_key: "s".to_owned(),
+        acct_session_id: None,
         status: domain::session::AccountingStatus::Start,
         at: SystemClock.now(),
         mac: None,

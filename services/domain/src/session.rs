@@ -33,6 +33,10 @@ pub struct Accounting {
     pub site: SiteId,
     pub session: SessionId,
     pub session_key: String,
+    /// Acct-Session-Id, where the session is named otherwise: it names one stay, and is never used again (RFC 2866
+    /// 5.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acct_session_id: Option<String>,
     pub status: AccountingStatus,
     /// When it happened at the NAS.
     #[serde(with = "time::serde::rfc3339")]
@@ -66,11 +70,18 @@ pub fn session_id(org: OrgId, edge: EdgeId, key: &str) -> SessionId {
 /// `terminate_cause` of a session that a denial ended.
 pub const ENDED_BY_DENIAL: &str = "Access-Denied";
 
+/// `terminate_cause` of a session that was not heard of for so long that its stop must have been lost.
+pub const ENDED_BY_SILENCE: &str = "Lost-Stop";
+
+/// The longest interval of interim updates that is believed, in seconds.
+const INTERIM_SECONDS_MAX: i64 = 86_400;
+
 /// What accounting knows of a session.
 ///
 /// Messages come twice, late and in any order. So a session is open or ended by the times that they carry, not by
 /// the order in which they come: a stop ends it unless a decision or a start came after it, and nothing that is
-/// older than the stop opens it again.
+/// older than the stop opens it again. Where the NAS names its stays (Acct-Session-Id), a stop ends no other stay than
+/// its own, and a start of an ended one is a late one, whatever time it bears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stay {
     /// The last decision.
@@ -83,6 +94,10 @@ pub struct Stay {
     pub bytes_in: Option<i64>,
     pub bytes_out: Option<i64>,
     pub terminate_cause: Option<String>,
+    /// The NAS's own name of this stay.
+    pub acct_session_id: Option<String>,
+    /// The longest time between two messages that was seen.
+    pub interim_seconds: Option<i32>,
 }
 
 impl Stay {
@@ -99,6 +114,8 @@ impl Stay {
             bytes_in: None,
             bytes_out: None,
             terminate_cause: None,
+            acct_session_id: None,
+            interim_seconds: None,
         }
     }
 
@@ -106,9 +123,16 @@ impl Stay {
     pub fn apply(&mut self, message: &Accounting) -> Vec<Event> {
         let first = self.accounted_at.is_none();
         let newest = self.accounted_at.is_none_or(|at| message.at >= at);
+        let stays = (&self.acct_session_id, &message.acct_session_id);
+        let (same_stay, other_stay) = match stays {
+            (Some(held), Some(told)) => (held == told, held != told),
+            _ => (false, false),
+        };
+        let silent = self.terminate_cause.as_deref() == Some(ENDED_BY_SILENCE);
         match (message.status, self.ended_at) {
-            (AccountingStatus::Start, Some(ended)) if message.at > ended => {
-                *self = Self { decided_at: self.decided_at, ..Self::unknown(message) };
+            (AccountingStatus::Start, Some(ended)) if message.at > ended && !same_stay => {
+                let Self { decided_at, interim_seconds, .. } = *self;
+                *self = Self { decided_at, interim_seconds, ..Self::unknown(message) };
                 self.count(message, true);
                 let mut events =
                     vec![message.event(EventKind::NacSessionStarted, "Session started".to_owned())];
@@ -123,7 +147,25 @@ impl Stay {
                 self.terminate_cause = Some(message.terminate_cause.clone().unwrap_or_default());
                 return vec![message.ended_event()];
             }
+            // It was only silent.
+            (AccountingStatus::Stop, Some(ended)) if silent && !other_stay && message.at >= ended => {
+                self.count(message, newest);
+                self.ended_at = Some(message.at);
+                self.terminate_cause = Some(message.terminate_cause.clone().unwrap_or_default());
+                return vec![message.ended_event()];
+            }
+            (AccountingStatus::Start | AccountingStatus::Interim, Some(ended))
+                if silent && message.at > ended =>
+            {
+                self.ended_at = None;
+                self.terminate_cause = None;
+                self.count(message, newest);
+                return vec![message.event(EventKind::NacSessionStarted, "Session goes on".to_owned())];
+            }
             (_, Some(_)) => return Vec::new(),
+            // Of a stay that another one of the same client has followed.
+            (AccountingStatus::Stop, None) if other_stay => return Vec::new(),
+            (AccountingStatus::Interim, None) if other_stay && !newest => return Vec::new(),
             (AccountingStatus::Stop, None) => {
                 if self.decided_at.is_some_and(|decided| message.at < decided) {
                     return Vec::new();
@@ -158,6 +200,16 @@ impl Stay {
         merge(&mut self.framed_ip, message.framed_ip, newest);
         merge(&mut self.bytes_in, message.bytes_in, newest);
         merge(&mut self.bytes_out, message.bytes_out, newest);
+        if (newest || self.acct_session_id.is_none()) && message.acct_session_id.is_some() {
+            self.acct_session_id.clone_from(&message.acct_session_id);
+        }
+        if let Some(before) = self.accounted_at
+            && message.status == AccountingStatus::Interim
+            && message.at > before
+        {
+            let gap = (message.at - before).whole_seconds().clamp(1, INTERIM_SECONDS_MAX);
+            self.interim_seconds = self.interim_seconds.max(i32::try_from(gap).ok());
+        }
         self.accounted_at = self.accounted_at.max(Some(message.at));
     }
 }

@@ -121,6 +121,7 @@ fn read_message(
         site: caller.site,
         session,
         session_key: key,
+        acct_session_id: None,
         status,
         at,
         mac,

@@ -9,7 +9,7 @@ use domain::answer::{answer, without_facts};
 use domain::decision::{Answer, Outcome, Reason};
 use domain::event::DecisionRecord;
 use domain::request::AccessRequest;
-use domain::resolver::{LookupPlan, resolve};
+use domain::resolver::{LookupKey, LookupPlan, resolve};
 use domain::session::{session_id, session_key};
 use domain::{DecisionId, OrgId};
 use httpkit::{Json, Problem};
@@ -79,29 +79,69 @@ async fn decided(
     now: OffsetDateTime,
     started: Instant,
 ) -> Result<AuthorizeAnswer, Problem> {
-    let plan = LookupPlan::of(&request);
+    let (answer, keys) = decide(shared, org, &request, id, now).await;
+    let answer = answer.unwrap_or_else(|| unavailable(id, now));
+    let key = session_key(request.session_id.as_deref(), request.mac);
+    let Recorded { record, recorded } =
+        record(shared, org, Deciding { request, answer, keys }, key, started).await?;
+    let vendor = record.request.nas.vendor.as_deref();
+    Ok(write_answer(&record.answer, vendor, Some(record.session), recorded))
+}
+
+/// Gathers what a decision needs, and decides: `None` where it could be read nowhere. With the keys under which the
+/// client's device may be found.
+pub(crate) async fn decide(
+    shared: &Shared,
+    org: OrgId,
+    request: &AccessRequest,
+    id: DecisionId,
+    now: OffsetDateTime,
+) -> (Option<Answer>, Vec<LookupKey>) {
+    let plan = LookupPlan::of(request);
     let keys = plan.keys();
     // Without either of them, whatever was answered might be wrong.
     let (snapshot, candidates) = tokio::join!(shared.facts.org(org), shared.facts.candidates(org, &keys));
     let answer = match (&snapshot, &candidates) {
         (Some(snapshot), Some(candidates)) => {
             let found = resolve(&plan, |key| candidates.of(key));
-            answer(snapshot.ground(), &request, &found, id, now)
+            Some(answer(snapshot.ground(), request, &found, id, now))
         }
-        _ => unavailable(id, now),
+        _ => None,
     };
+    (answer, keys)
+}
+
+/// A decision on its way to the record.
+pub(crate) struct Deciding {
+    pub request: AccessRequest,
+    pub answer: Answer,
+    pub keys: Vec<LookupKey>,
+}
+
+/// A decision, and whether it is kept.
+pub(crate) struct Recorded {
+    pub record: Box<DecisionRecord>,
+    pub recorded: bool,
+}
+
+/// Records a decision under its session's name.
+pub(crate) async fn record(
+    shared: &Shared,
+    org: OrgId,
+    Deciding { request, answer, keys }: Deciding,
+    session_key: Option<String>,
+    started: Instant,
+) -> Result<Recorded, Problem> {
     // A client without any name is new every time.
-    let key =
-        session_key(request.session_id.as_deref(), request.mac).unwrap_or_else(|| format!("decision:{id}"));
-    let session = session_id(org, request.edge, &key);
-    let record = DecisionRecord { org, session, session_key: key, request, answer, keys };
-    let mut wire = write_answer(&record.answer, record.request.nas.vendor.as_deref(), Some(session), true);
-    let decision = record.answer.decision.clone();
-    wire.recorded =
-        shared.recorder.record(SpilledRecord::Decision(Box::new(record))).await.map_err(|_| overloaded())?;
-    shared.metrics.decision(&decision, started.elapsed());
-    tracing::debug!(action = wire.action, reason = wire.reason, recorded = wire.recorded, "decided");
-    Ok(wire)
+    let session_key = session_key.unwrap_or_else(|| format!("decision:{}", answer.id));
+    let session = session_id(org, request.edge, &session_key);
+    let record = Box::new(DecisionRecord { org, session, session_key, request, answer, keys });
+    let recorded =
+        shared.recorder.record(SpilledRecord::Decision(record.clone())).await.map_err(|_| overloaded())?;
+    let decision = &record.answer.decision;
+    shared.metrics.decision(decision, started.elapsed());
+    tracing::debug!(permit = decision.outcome.permit, reason = decision.reason.as_str(), recorded, "decided");
+    Ok(Recorded { record, recorded })
 }
 
 /// The decision where what it needs could be read nowhere.

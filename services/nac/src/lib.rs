@@ -22,6 +22,7 @@ mod gate;
 mod held;
 mod metrics;
 mod openapi;
+mod radius;
 mod record;
 mod recorder;
 mod spill;

@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 pub use wire::schema::{accounting_status, ack_result, action, coa_cause, coa_kind};
 
-use crate::{Shared, accounting, authorize, commands};
+use crate::{Shared, accounting, authorize, commands, radius};
 
 /// Where the document is.
 const DOCUMENT_PATH: &str = "/v1/openapi.json";
@@ -33,7 +33,11 @@ const DOCUMENT_PATH: &str = "/v1/openapi.json";
             Errors are problems (RFC 9457) with a stable `code`. A 503 carries Retry-After.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    tags((name = "nac", description = "For edges"), (name = "meta", description = "About this API")),
+    tags(
+        (name = "nac", description = "For edges"),
+        (name = "radius", description = "For edges that are a FreeRADIUS with rlm_rest"),
+        (name = "meta", description = "About this API"),
+    ),
     components(schemas(Problem)),
     modifiers(&EdgeToken),
 )]
@@ -108,6 +112,8 @@ pub fn router(shared: &Arc<Shared>) -> Router {
     let (quick, mut document) = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(authorize::authorize))
         .routes(routes!(accounting::accounting))
+        .routes(routes!(radius::authorize))
+        .routes(routes!(radius::accounting))
         .routes(routes!(commands::acknowledge))
         .split_for_parts();
     // A long poll may take longer.
@@ -282,4 +288,64 @@ pub fn commands_example() -> Value {
         "created_at": "2026-11-20T12:30:00Z",
         "expires_at": "2026-11-20T12:40:00Z"
     }]})
+}
+
+/// A value as `rlm_rest` writes it.
+fn sent(kind: &str, value: impl Into<Value>) -> Value {
+    json!({"type": kind, "value": [value.into()]})
+}
+
+pub fn packet_example() -> Value {
+    json!({
+        "User-Name": sent("string", "host/LAPTOP-0042"),
+        "Calling-Station-Id": sent("string", "D4-6E-0E-02-28-96"),
+        "Called-Station-Id": sent("string", "5C-5B-35-00-00-01:corp"),
+        "NAS-IP-Address": sent("ipaddr", "192.0.2.7"),
+        "NAS-Port-Type": sent("integer", "Wireless-802.11"),
+        "EAP-Type": sent("integer", "TLS"),
+        "Gatehouse-NAS-Vendor": sent("string", "juniper"),
+        "TLS-Client-Cert-Common-Name": sent("string", "LAPTOP-0042"),
+        "TLS-Client-Cert-Serial": sent("string", "4d0000002f"),
+        "TLS-Client-Cert-Expiration": sent("string", "271120120000Z"),
+        "TLS-Client-Cert-X509v3-Subject-Alternative-Name":
+            sent("string", "URI:ID:Microsoft Endpoint Manager:GUID:5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42")
+    })
+}
+
+fn taken(op: &str, value: impl Into<Value>) -> Value {
+    json!({"op": op, "do_xlat": false, "value": value.into()})
+}
+
+pub fn accept_example() -> Value {
+    json!({
+        "control:Gatehouse-Decision": taken(":=", "accept"),
+        "control:Gatehouse-Reason": taken(":=", "rule_allow"),
+        "control:Gatehouse-Decision-Id": taken(":=", "01936f2a-6c5e-7d2b-9a57-3f1f0e6c1a42"),
+        "control:Gatehouse-Recorded": taken(":=", "yes"),
+        "reply:Tunnel-Type:0": taken(":=", "VLAN"),
+        "reply:Tunnel-Medium-Type:0": taken(":=", "IEEE-802"),
+        "reply:Tunnel-Private-Group-Id:0": taken(":=", "30"),
+        "reply:Filter-Id": taken(":=", "employee"),
+        "reply:Class": taken(":=", "0x6768313a3139322e302e322e372f38663361")
+    })
+}
+
+pub fn reject_example() -> Value {
+    json!({
+        "control:Gatehouse-Decision": taken(":=", "reject"),
+        "control:Gatehouse-Reason": taken(":=", "implicit_deny"),
+        "control:Gatehouse-Decision-Id": taken(":=", "01936f2a-6c5e-7d2b-9a57-3f1f0e6c1a42"),
+        "control:Gatehouse-Recorded": taken(":=", "yes")
+    })
+}
+
+pub fn accounting_packet_example() -> Value {
+    json!({
+        "Acct-Status-Type": sent("integer", "Start"),
+        "Acct-Session-Id": sent("string", "8f3a-0001"),
+        "Class": sent("octets", "0x6768313a3139322e302e322e372f38663361"),
+        "Calling-Station-Id": sent("string", "D4-6E-0E-02-28-96"),
+        "Framed-IP-Address": sent("ipaddr", "10.1.30.42"),
+        "Event-Timestamp": sent("date", "Nov 20 2026 12:00:01 UTC")
+    })
 }

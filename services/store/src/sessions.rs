@@ -109,6 +109,8 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Resul
                              THEN NULL ELSE s.bytes_in END,
              bytes_out = CASE WHEN excluded.ended_at IS NULL AND s.ended_at < excluded.decided_at
                               THEN NULL ELSE s.bytes_out END,
+             acct_session_id = CASE WHEN excluded.ended_at IS NULL AND s.ended_at < excluded.decided_at
+                                    THEN NULL ELSE s.acct_session_id END,
              terminate_cause = CASE WHEN excluded.ended_at IS NOT NULL AND s.ended_at IS NULL THEN $23
                                     WHEN excluded.ended_at IS NULL AND s.ended_at < excluded.decided_at THEN NULL
                                     ELSE s.terminate_cause END,
@@ -174,7 +176,8 @@ pub(crate) async fn account(tx: &mut OrgTx, messages: &[Accounting]) -> Result<V
     .execute(tx.conn())
     .await?;
     let rows = sqlx::query!(
-        "SELECT id, decided_at, started_at, accounted_at, ended_at, framed_ip, bytes_in, bytes_out, terminate_cause
+        "SELECT id, decided_at, started_at, accounted_at, ended_at, framed_ip, bytes_in, bytes_out,
+                terminate_cause, acct_session_id, interim_seconds
          FROM session WHERE org_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE",
         org,
         &id,
@@ -193,6 +196,8 @@ pub(crate) async fn account(tx: &mut OrgTx, messages: &[Accounting]) -> Result<V
                 bytes_in: row.bytes_in,
                 bytes_out: row.bytes_out,
                 terminate_cause: row.terminate_cause,
+                acct_session_id: row.acct_session_id,
+                interim_seconds: row.interim_seconds,
             };
             (SessionId(row.id), stay)
         })
@@ -218,15 +223,19 @@ pub(crate) async fn account(tx: &mut OrgTx, messages: &[Accounting]) -> Result<V
     let bytes_in: Vec<Option<i64>> = stays.iter().map(|(_, stay)| stay.bytes_in).collect();
     let bytes_out: Vec<Option<i64>> = stays.iter().map(|(_, stay)| stay.bytes_out).collect();
     let cause: Vec<Option<&str>> = stays.iter().map(|(_, stay)| stay.terminate_cause.as_deref()).collect();
+    let stay_id: Vec<Option<&str>> = stays.iter().map(|(_, stay)| stay.acct_session_id.as_deref()).collect();
+    let interim: Vec<Option<i32>> = stays.iter().map(|(_, stay)| stay.interim_seconds).collect();
     sqlx::query!(
         "UPDATE session s SET mac = coalesce(s.mac, a.mac), user_name = coalesce(s.user_name, a.user_name),
                 started_at = a.started_at, accounted_at = a.accounted_at, ended_at = a.ended_at,
                 framed_ip = a.framed_ip, bytes_in = a.bytes_in, bytes_out = a.bytes_out,
-                terminate_cause = a.terminate_cause
+                terminate_cause = a.terminate_cause, acct_session_id = a.acct_session_id,
+                interim_seconds = a.interim_seconds
          FROM unnest($2::uuid[], $3::macaddr[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-                     $7::timestamptz[], $8::inet[], $9::bigint[], $10::bigint[], $11::text[])
+                     $7::timestamptz[], $8::inet[], $9::bigint[], $10::bigint[], $11::text[], $12::text[],
+                     $13::integer[])
               AS a(id, mac, user_name, started_at, accounted_at, ended_at, framed_ip, bytes_in, bytes_out,
-                   terminate_cause)
+                   terminate_cause, acct_session_id, interim_seconds)
          WHERE s.org_id = $1 AND s.id = a.id",
         org,
         &id,
@@ -239,6 +248,8 @@ pub(crate) async fn account(tx: &mut OrgTx, messages: &[Accounting]) -> Result<V
         &bytes_in as &[Option<i64>],
         &bytes_out as &[Option<i64>],
         &cause as &[Option<&str>],
+        &stay_id as &[Option<&str>],
+        &interim as &[Option<i32>],
     )
     .execute(tx.conn())
     .await?;

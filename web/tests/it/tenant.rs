@@ -181,6 +181,7 @@ impl World {
                 site: record.request.site,
                 session: record.session,
                 session_key: record.session_key.clone(),
+                acct_session_id: None,
                 status,
                 at,
                 mac: record.request.mac,

@@ -53,6 +53,8 @@ enum Redirect {
     Url(&'static str),
     /// `Cisco-AVPair = "url-redirect=…"`, and `url-redirect-acl=…` beside it.
     CiscoPairs,
+    /// `Cisco-AVPair = "url-redirect=…"` alone: what the client may reach is set where the equipment is managed.
+    CiscoUrl,
     /// The URL in the attribute, and Junos's built-in filter where no role names another.
     Junos(&'static str),
 }
@@ -73,7 +75,7 @@ pub const PROFILES: &[Profile] = &[
         prefixes: &["mist", "juniper-mist", "juniper mist"],
         marks: &[],
         role: &["Filter-Id"],
-        redirect: Redirect::CiscoPairs,
+        redirect: Redirect::CiscoUrl,
         tag: Tag::Junos,
     },
     Profile {
@@ -101,7 +103,7 @@ pub const PROFILES: &[Profile] = &[
         marks: &["Meraki-"],
         // Switches read Filter-Id; access points read what the dashboard says, Airespace-ACL-Name among others.
         role: &["Filter-Id", "Airespace-ACL-Name"],
-        redirect: Redirect::CiscoPairs,
+        redirect: Redirect::CiscoUrl,
         tag: Tag::TrustSec,
     },
     Profile {
@@ -220,6 +222,7 @@ impl Profile {
         };
         match self.redirect {
             Redirect::Url(attribute) => add(attribute, url.clone()),
+            Redirect::CiscoUrl => add("Cisco-AVPair", format!("url-redirect={url}")),
             Redirect::CiscoPairs => {
                 add("Cisco-AVPair", format!("url-redirect={url}"));
                 if !says("Cisco-AVPair", "url-redirect-acl=") {
@@ -228,8 +231,10 @@ impl Profile {
             }
             Redirect::Junos(attribute) => {
                 add(attribute, url.clone());
-                let filtered =
-                    outcome.role.is_some() || says("Filter-Id", "") || says("Juniper-Switching-Filter", "");
+                let filtered = outcome.role.is_some()
+                    || outcome.gbp_tag.is_some()
+                    || says("Filter-Id", "")
+                    || says("Juniper-Switching-Filter", "");
                 if !filtered {
                     add("Filter-Id", JUNOS_REDIRECT_FILTER.to_owned());
                 }
@@ -284,7 +289,7 @@ mod tests {
                 &["WISPr-Redirection-URL=https://g.example/r/1"],
             ),
             (&["juniper", "Junos EX"], &["Filter-Id=staff"], &["Juniper-CWA-Redirect=https://g.example/r/1"]),
-            (&["mist", "juniper-mist"], &["Filter-Id=staff"], &pairs),
+            (&["mist", "juniper-mist"], &["Filter-Id=staff"], &pairs[..1]),
             (
                 &["aruba", "Aruba CX"],
                 &["Aruba-User-Role=staff"],
@@ -292,7 +297,7 @@ mod tests {
             ),
             (&["cisco-ios", "cisco", "Cisco IOS-XE"], &["Filter-Id=staff"], &pairs),
             (&["cisco-wlc", "airespace"], &["Airespace-ACL-Name=staff"], &pairs),
-            (&["meraki", "cisco-meraki"], &["Filter-Id=staff", "Airespace-ACL-Name=staff"], &pairs),
+            (&["meraki", "cisco-meraki"], &["Filter-Id=staff", "Airespace-ACL-Name=staff"], &pairs[..1]),
             (
                 &["fortinet", "FortiGate"],
                 &["Fortinet-Group-Name=staff"],
@@ -324,7 +329,7 @@ mod tests {
         for profile in PROFILES {
             let redirect = match profile.redirect {
                 Redirect::Url(attribute) | Redirect::Junos(attribute) => attribute,
-                Redirect::CiscoPairs => "Cisco-AVPair",
+                Redirect::CiscoPairs | Redirect::CiscoUrl => "Cisco-AVPair",
             };
             for name in profile.role.iter().chain([&redirect]) {
                 let known = Dictionary::get().attribute(name).unwrap_or_else(|| panic!("{name}"));

@@ -17,6 +17,7 @@ fn message(status: AccountingStatus, seconds: i64) -> Accounting {
         site,
         session: session_id(org, edge, "s"),
         session_key: "s".to_owned(),
+        acct_session_id: None,
         status,
         at,
         mac: None,
@@ -68,6 +69,54 @@ fn a_stop_of_an_earlier_stay_ends_nothing() {
     assert_eq!(kinds(&stay.apply(&message(AccountingStatus::Stop, 50))), [""; 0]);
     assert_eq!(stay.ended_at, None);
     assert_eq!(kinds(&stay.apply(&message(AccountingStatus::Stop, 100))), ["NAC_SESSION_ENDED"]);
+}
+
+fn of_stay(name: &str, status: AccountingStatus, seconds: i64) -> Accounting {
+    Accounting { acct_session_id: Some(name.to_owned()), ..message(status, seconds) }
+}
+
+#[test]
+fn a_late_start_of_an_ended_stay_opens_nothing_whatever_its_time() {
+    let mut stay = decided(0);
+    stay.apply(&of_stay("a", AccountingStatus::Start, 1));
+    stay.apply(&of_stay("a", AccountingStatus::Stop, 300));
+    assert_eq!(kinds(&stay.apply(&of_stay("a", AccountingStatus::Start, 500))), [""; 0]);
+    assert!(stay.ended_at.is_some());
+    assert_eq!(kinds(&stay.apply(&of_stay("b", AccountingStatus::Start, 500)))[0], "NAC_SESSION_STARTED");
+    assert_eq!((stay.ended_at, stay.acct_session_id.as_deref()), (None, Some("b")));
+}
+
+#[test]
+fn a_stop_of_another_stay_ends_nothing_whatever_its_time() {
+    let mut stay = decided(0);
+    stay.apply(&of_stay("a", AccountingStatus::Start, 1));
+    stay.apply(&of_stay("b", AccountingStatus::Start, 100));
+    assert_eq!(kinds(&stay.apply(&of_stay("a", AccountingStatus::Stop, 101))), [""; 0]);
+    assert_eq!(stay.ended_at, None);
+    assert_eq!(kinds(&stay.apply(&of_stay("b", AccountingStatus::Stop, 200))), ["NAC_SESSION_ENDED"]);
+}
+
+#[test]
+fn what_was_only_silent_goes_on_or_ends_properly() {
+    let silent = || {
+        let mut stay = decided(0);
+        stay.apply(&of_stay("a", AccountingStatus::Start, 1));
+        stay.apply(&of_stay("a", AccountingStatus::Interim, 601));
+        assert_eq!(stay.interim_seconds, Some(600));
+        stay.ended_at = stay.accounted_at;
+        stay.terminate_cause = Some(ENDED_BY_SILENCE.to_owned());
+        stay
+    };
+    let mut stay = silent();
+    assert_eq!(kinds(&stay.apply(&of_stay("a", AccountingStatus::Interim, 601))), [""; 0], "a repeat");
+    assert!(stay.ended_at.is_some());
+    assert_eq!(kinds(&stay.apply(&of_stay("a", AccountingStatus::Interim, 9_000))), ["NAC_SESSION_STARTED"]);
+    assert_eq!((stay.ended_at, stay.terminate_cause), (None, None));
+    let mut stay = silent();
+    let stop = of_stay("a", AccountingStatus::Stop, 9_000);
+    assert_eq!(kinds(&stay.apply(&stop)), ["NAC_SESSION_ENDED"]);
+    assert_eq!(kinds(&stay.apply(&stop)), [""; 0]);
+    assert_eq!((stay.ended_at, stay.bytes_in), (Some(stop.at), Some(9_000)));
 }
 
 proptest! {

@@ -9,6 +9,8 @@ use crate::world::World;
 const ROUTES: &[(&str, &str)] = &[
     ("post", "/v1/nac/authorize"),
     ("post", "/v1/nac/accounting"),
+    ("post", "/v1/nac/radius/authorize"),
+    ("post", "/v1/nac/radius/accounting"),
     ("get", "/v1/nac/commands"),
     ("post", "/v1/nac/commands/{id}/ack"),
     ("get", "/v1/openapi.json"),
@@ -70,7 +72,9 @@ async fn the_examples_work() {
     let tenant = world.tenant(1).await;
     let process = world.process();
     let document = process.get("/v1/openapi.json", "").await.body;
-    for path in ["/v1/nac/authorize", "/v1/nac/accounting"] {
+    let paths =
+        ["/v1/nac/authorize", "/v1/nac/accounting", "/v1/nac/radius/authorize", "/v1/nac/radius/accounting"];
+    for path in paths {
         let examples =
             &document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["examples"];
         for (name, example) in examples.as_object().unwrap() {

@@ -214,6 +214,8 @@ fn no_body_makes_a_server_error() {
     let paths = prop::sample::select(vec![
         "/v1/nac/authorize",
         "/v1/nac/accounting",
+        "/v1/nac/radius/authorize",
+        "/v1/nac/radius/accounting",
         "/v1/nac/commands/5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42/ack",
     ]);
     let ran = runner.run(&(paths, any_json()), |(path, body)| {

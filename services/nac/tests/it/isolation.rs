@@ -19,6 +19,8 @@ async fn strangers_are_told_nothing() {
     for (method, path) in [
         ("POST", "/v1/nac/authorize"),
         ("POST", "/v1/nac/accounting"),
+        ("POST", "/v1/nac/radius/authorize"),
+        ("POST", "/v1/nac/radius/accounting"),
         ("GET", "/v1/nac/commands"),
         ("POST", "/v1/nac/commands/5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42/ack"),
     ] {

@@ -11,5 +11,6 @@ mod isolation;
 mod outages;
 mod policy;
 mod proxy;
+mod radius;
 mod throughput;
 mod world;

@@ -159,6 +159,7 @@ async fn a_spilled_record_that_nobody_takes_is_set_aside() {
         site: tenant.site,
         session: uuid::Uuid::nil().into(),
         session_key: "a\u{0}b".to_owned(),
+        acct_session_id: None,
         status: domain::session::AccountingStatus::Start,
         at: world.now(),
         mac: None,

@@ -1,0 +1,132 @@
+//! The endpoints for rlm_rest, without FreeRADIUS.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, COMPLIANT, Process, STRANGER, Tenant, World, eventually, post};
+
+const AUTHORIZE: &str = "/v1/nac/radius/authorize";
+const ACCOUNTING: &str = "/v1/nac/radius/accounting";
+
+fn mab(mac: &str) -> Value {
+    json!({
+        "User-Name": {"type": "string", "value": [mac.replace(':', "")]},
+        "Calling-Station-Id": {"type": "string", "value": [mac]},
+        "NAS-IP-Address": {"type": "ipaddr", "value": ["192.0.2.7"]},
+        "Service-Type": {"type": "integer", "value": ["Call-Check"]},
+    })
+}
+
+async fn verdict(process: &Process, tenant: &Tenant, mac: &str) -> Answer {
+    process.post(AUTHORIZE, &tenant.token, &mab(mac)).await
+}
+
+#[tokio::test]
+async fn a_denial_is_a_200_with_an_explicit_verdict() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let accepted = verdict(&process, &tenant, COMPLIANT).await;
+    assert_eq!(accepted.status, StatusCode::OK);
+    assert_eq!(accepted.headers["content-type"], "application/json");
+    assert_eq!(accepted.body["control:Gatehouse-Decision"]["value"], "accept");
+    assert_eq!(accepted.body["reply:Tunnel-Private-Group-Id:0"]["value"], "30");
+    let rejected = verdict(&process, &tenant, STRANGER).await;
+    assert_eq!(rejected.status, StatusCode::OK);
+    assert_eq!(rejected.body["control:Gatehouse-Decision"]["value"], "reject");
+    assert_eq!(rejected.body["control:Gatehouse-Recorded"]["value"], "yes");
+    assert!(rejected.body.as_object().unwrap().keys().all(|name| name.starts_with("control:")));
+    assert_eq!(world.history(&tenant).await, ["NAC_CLIENT_PERMIT", "NAC_CLIENT_DENY"]);
+}
+
+/// A deny that nothing is known behind would throw clients out whom the edge still has an answer for.
+#[tokio::test]
+async fn where_nothing_is_known_the_edge_is_told_to_go_by_what_it_has() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    world.postgres.cut();
+    world.redis.cut();
+    let answer = verdict(&process, &tenant, COMPLIANT).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.body);
+    assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn a_packets_half_certificate_is_refused_and_other_nonsense_is_not() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let mut packet = mab(COMPLIANT);
+    packet["Reply-Message"] = json!({"value": ["\u{0}", {"a": 1}, null]});
+    packet["Calling-Station-Id"] = json!({"value": ["198.51.100.7"]});
+    assert_eq!(process.post(AUTHORIZE, &tenant.token, &packet).await.status, StatusCode::OK);
+    packet["TLS-Client-Cert-Common-Name"] = json!({"value": ["\u{0}"]});
+    let refused = process.post(AUTHORIZE, &tenant.token, &packet).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused.body["errors"][0]["field"], "TLS-Client-Cert-Common-Name");
+    let long = post(AUTHORIZE, &tenant.token, format!("{{\"a\":\"{}\"}}", "x".repeat(70_000)));
+    assert_eq!(process.send(long).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn accounting_finds_its_session_by_class() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let class = verdict(&process, &tenant, COMPLIANT).await.body["reply:Class"]["value"].clone();
+    let account = async |status: &str, at: i64, more: Value| {
+        let mut packet = json!({
+            "Acct-Status-Type": {"value": [status]}, "Acct-Session-Id": {"value": ["8f3a"]},
+            "Class": {"type": "octets", "value": [class]}, "NAS-Identifier": {"value": ["sw-1"]},
+            "Gatehouse-Event-Time": {"value": [world.now().unix_timestamp() + at]},
+        });
+        packet.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = process.post(ACCOUNTING, &tenant.token, &packet).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+    };
+    world.advance(3_600);
+    account("Start", -3_000, json!({})).await;
+    account("Interim-Update", -2_400, json!({"Framed-IP-Address": {"value": ["10.1.30.42"]}})).await;
+    account(
+        "Stop",
+        -1_800,
+        json!({"Acct-Output-Octets": {"value": [5]}, "Acct-Output-Gigawords": {"value": [1]}}),
+    )
+    .await;
+    // Late, twice, and stamped by a NAS without a clock: none of it opens the session again.
+    account("Interim-Update", -2_400, json!({})).await;
+    account("Start", -600, json!({})).await;
+    account("Accounting-On", 0, json!({})).await;
+    let row: (String, Option<i64>, bool, Option<String>) = sqlx::query_as(
+        "SELECT host(framed_ip), bytes_out, ended_at IS NOT NULL, acct_session_id FROM session WHERE org_id = $1",
+    )
+    .bind(tenant.org.uuid())
+    .fetch_one(&world.admin)
+    .await
+    .unwrap();
+    assert_eq!(row, ("10.1.30.42".to_owned(), Some((1 << 32) + 5), true, Some("8f3a".to_owned())));
+    let history = world.history(&tenant).await;
+    assert_eq!(
+        history,
+        ["NAC_CLIENT_PERMIT", "NAC_SESSION_STARTED", "NAC_CLIENT_IP_ASSIGNED", "NAC_SESSION_ENDED"]
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_credential_dies_everywhere_within_seconds() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let processes = [world.process(), world.process()];
+    for process in &processes {
+        assert_eq!(verdict(process, &tenant, COMPLIANT).await.status, StatusCode::OK);
+    }
+    world.revoke(&tenant).await;
+    for process in &processes {
+        eventually("a revoked credential is refused", || async {
+            let refused = verdict(process, &tenant, COMPLIANT).await;
+            refused.status == StatusCode::UNAUTHORIZED && refused.headers["www-authenticate"] == "Bearer"
+        })
+        .await;
+    }
+}
