@@ -105,7 +105,9 @@ const OF_AN_ORGANIZATION: &[(&str, &str)] = &[
 const NAC: &[(&str, &str)] = &[
     ("POST", "/v1/nac/accounting"),
     ("POST", "/v1/nac/authorize"),
+    ("GET", "/v1/nac/bundle"),
     ("GET", "/v1/nac/commands"),
+    ("GET", "/v1/nac/commands/stream"),
     ("POST", "/v1/nac/commands/{id}/ack"),
     ("POST", "/v1/nac/radius/accounting"),
     ("POST", "/v1/nac/radius/authorize"),

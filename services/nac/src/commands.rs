@@ -222,7 +222,7 @@ pub(crate) async fn acknowledge(
 }
 
 /// An error is told where the poll is over; until then it goes on trying.
-async fn fetch(shared: &Shared, caller: Caller, limit: u32) -> Result<Vec<Delivery>, ()> {
+pub(crate) async fn fetch(shared: &Shared, caller: Caller, limit: u32) -> Result<Vec<Delivery>, ()> {
     let read = async {
         let mut tx = shared.store.org(caller.org).await?;
         let (now, again) = (shared.clock.now(), shared.config.redeliver_after);
@@ -288,7 +288,7 @@ fn read_ack(fields: &mut Fields<'_>) -> (Option<AckResult>, Option<String>) {
     (result, said)
 }
 
-fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
+pub(crate) fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
     let nas = request.as_ref().map(|request| &request.nas);
     let session = CommandSession {
         id: command.session.uuid(),

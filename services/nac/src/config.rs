@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wire::bundle::Signer;
+
 /// How the service runs.
 #[derive(Clone, Debug)]
 pub struct NacConfig {
@@ -49,6 +51,12 @@ pub struct NacConfig {
     pub poll_recheck: Duration,
     /// … and this often while it is away.
     pub poll_recheck_without_bus: Duration,
+    /// A stream of commands is ended after this; the edge connects again.
+    pub stream_max: Duration,
+    /// A waiting stream says so this often.
+    pub stream_heartbeat: Duration,
+    /// A waiting stream looks for itself, also at its credential, this often while the bus is up.
+    pub stream_recheck: Duration,
     /// Commands handed out at once.
     pub commands_max: u32,
     /// A command that was not acknowledged is handed out again after this.
@@ -59,6 +67,18 @@ pub struct NacConfig {
     pub seen_interval: Duration,
     /// An event of the NAS may lie this far back; older ones count as this old.
     pub accounting_age_max: Duration,
+    /// Signs bundles; `None`: there are none.
+    pub bundle_signer: Option<Signer>,
+    /// Clients seen within this are in their site's bundle …
+    pub bundle_recent: Duration,
+    /// … but no more than these, the last ones first.
+    pub bundle_clients_max: i64,
+    /// A site's facts are gathered again after this.
+    pub bundle_interval: Duration,
+    /// Gathering may take this long.
+    pub bundle_timeout: Duration,
+    /// Bundles that are made at once.
+    pub bundle_builds_max: usize,
 }
 
 impl Default for NacConfig {
@@ -86,11 +106,20 @@ impl Default for NacConfig {
             polls_max: 10_000,
             poll_recheck: Duration::from_secs(10),
             poll_recheck_without_bus: Duration::from_secs(1),
+            stream_max: Duration::from_secs(15 * 60),
+            stream_heartbeat: Duration::from_secs(15),
+            stream_recheck: Duration::from_secs(5),
             commands_max: 100,
             redeliver_after: Duration::from_secs(30),
             expiry_interval: Duration::from_secs(5),
             seen_interval: Duration::from_secs(10),
             accounting_age_max: Duration::from_secs(7 * 86_400),
+            bundle_signer: None,
+            bundle_recent: Duration::from_secs(30 * 86_400),
+            bundle_clients_max: 20_000,
+            bundle_interval: Duration::from_secs(60),
+            bundle_timeout: Duration::from_secs(20),
+            bundle_builds_max: 2,
         }
     }
 }

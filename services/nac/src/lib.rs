@@ -15,6 +15,8 @@ pub mod commands;
 mod announce;
 mod auth;
 mod background;
+mod bundle;
+mod commands_stream;
 mod config;
 mod credentials;
 mod facts;
@@ -71,7 +73,10 @@ pub(crate) struct Shared {
     pub announcer: Arc<announce::Announcer>,
     pub seen: background::Seen,
     pub metrics: Arc<metrics::Metrics>,
-    pub polls: tokio::sync::Semaphore,
+    /// Long polls and streams.
+    pub polls: Arc<tokio::sync::Semaphore>,
+    /// Bundles that are being made.
+    pub bundle_builds: tokio::sync::Semaphore,
     /// The process is asked to stop: long polls end.
     pub stop: CancellationToken,
 }
@@ -109,7 +114,8 @@ impl Nac {
             announcer,
             seen: background::Seen::default(),
             metrics,
-            polls: tokio::sync::Semaphore::new(config.polls_max),
+            polls: Arc::new(tokio::sync::Semaphore::new(config.polls_max)),
+            bundle_builds: tokio::sync::Semaphore::new(config.bundle_builds_max),
             stop,
             config,
         });

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use httpkit::{FrontLayer, Problem, body_limit};
 use serde_json::{Value, json};
+use tower_http::compression::CompressionLayer;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
@@ -17,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 pub use wire::schema::{accounting_status, ack_result, action, coa_cause, coa_kind};
 
-use crate::{Shared, accounting, authorize, commands, radius};
+use crate::{Shared, accounting, authorize, bundle, commands, commands_stream, radius};
 
 /// Where the document is.
 const DOCUMENT_PATH: &str = "/v1/openapi.json";
@@ -117,8 +118,13 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         .routes(routes!(commands::acknowledge))
         .split_for_parts();
     // A long poll may take longer.
-    let (patient, patient_document) =
-        OpenApiRouter::new().routes(routes!(commands::commands)).split_for_parts();
+    let (patient, patient_document) = OpenApiRouter::new()
+        .routes(routes!(commands::commands))
+        .routes(routes!(commands_stream::stream))
+        .split_for_parts();
+    // So may a bundle, which is worth compressing.
+    let (bundle, bundle_document) = OpenApiRouter::new().routes(routes!(bundle::bundle)).split_for_parts();
+    document.merge(bundle_document);
     document.merge(patient_document);
     // Its path is in the document like any other.
     document.merge(DocumentApi::openapi());
@@ -134,7 +140,12 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         .with_state(Arc::clone(shared))
         .method_not_allowed_fallback(httpkit::method_not_allowed)
         .layer(front(config.poll_wait_max + config.request_timeout));
-    quick.merge(patient)
+    let bundle = bundle
+        .with_state(Arc::clone(shared))
+        .method_not_allowed_fallback(httpkit::method_not_allowed)
+        .layer(front(config.bundle_timeout + config.request_timeout))
+        .layer(CompressionLayer::new());
+    quick.merge(patient).merge(bundle)
 }
 
 #[derive(OpenApi)]

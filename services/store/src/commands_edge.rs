@@ -128,6 +128,22 @@ pub async fn fetch(
     Ok(commands)
 }
 
+/// An edge begins to listen anew: what was handed out after `after` and is not acknowledged may never have reached it,
+/// so that it waits again. `None`: the edge remembers nothing.
+pub async fn resume(tx: &mut OrgTx, edge: EdgeId, after: Option<CommandId>) -> Result<()> {
+    let org = tx.org().uuid();
+    sqlx::query!(
+        "UPDATE command SET state = 'pending'
+         WHERE org_id = $1 AND edge_id = $2 AND state = 'delivered' AND ($3::uuid IS NULL OR id > $3)",
+        org,
+        edge.uuid(),
+        after.map(CommandId::uuid),
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
 /// Takes an edge's word on a command. `false`: the edge has no such command. Said twice, or of a command that is no
 /// longer open, it changes nothing.
 pub async fn ack(

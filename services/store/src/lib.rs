@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod bundles;
 pub mod commands;
 pub mod commands_edge;
 pub mod devices;

@@ -12,6 +12,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/v1/nac/radius/authorize"),
     ("post", "/v1/nac/radius/accounting"),
     ("get", "/v1/nac/commands"),
+    ("get", "/v1/nac/commands/stream"),
+    ("get", "/v1/nac/bundle"),
     ("post", "/v1/nac/commands/{id}/ack"),
     ("get", "/v1/openapi.json"),
 ];

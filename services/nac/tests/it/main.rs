@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accounting;
+mod bundle;
 mod commands;
 mod decisions;
 mod document;
@@ -12,5 +13,6 @@ mod outages;
 mod policy;
 mod proxy;
 mod radius;
+mod stream;
 mod throughput;
 mod world;

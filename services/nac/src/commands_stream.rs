@@ -1,0 +1,134 @@
+//! `GET /v1/nac/commands/stream`: the commands as server-sent events.
+//!
+//! The same commands as the long poll hands out, each under its id. Who comes back with `Last-Event-ID` is given at
+//! once what came after it; who comes back without, all that is not acknowledged. While a stream waits it holds no
+//! connection to any store, and it ends where its credential is revoked.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use domain::CommandId;
+use futures::Stream;
+use httpkit::Problem;
+use store::commands_edge;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::auth::{Caller, MaybeCaller, store_away};
+use crate::authorize::overloaded;
+use crate::commands::{CommandAnswer, fetch, write_command};
+use crate::gate::GateError;
+use crate::{Shared, openapi};
+
+/// Streams the edge's commands, oldest first, and of one session in their order.
+#[utoipa::path(
+    get,
+    path = "/v1/nac/commands/stream",
+    tag = "nac",
+    operation_id = "commands_stream",
+    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last command that arrived")),
+    responses(
+        (status = 200, description = "Events of type `command`, whose data is one command and whose id is the \
+            command's. A comment comes every 15 seconds; where none comes for a minute, connect again.",
+            body = CommandAnswer, content_type = "text/event-stream"),
+        openapi::CommonProblems,
+    ),
+    security(("edge_token" = [])),
+)]
+pub(crate) async fn stream(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    parts: Parts,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let Ok(place) = Arc::clone(&shared.polls).try_acquire_owned() else { return Err(overloaded()) };
+    let after: Option<CommandId> =
+        parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    resume(&shared, caller, after).await?;
+    let until = Instant::now() + shared.config.stream_max;
+    let heartbeat = KeepAlive::new().interval(shared.config.stream_heartbeat);
+    let streaming = Streaming { shared, caller, parts, waiting: VecDeque::new(), until, _place: place };
+    let events = futures::stream::unfold(streaming, async |mut streaming| {
+        let command = streaming.next().await?;
+        Some((Ok(event(&command)), streaming))
+    });
+    Ok(Sse::new(events).keep_alive(heartbeat))
+}
+
+fn event(command: &CommandAnswer) -> Event {
+    let event = Event::default().event("command").id(command.id.to_string());
+    match event.clone().json_data(command) {
+        Ok(event) => event,
+        Err(error) => {
+            tracing::error!(%error, command = %command.id, "a command could not be written");
+            event
+        }
+    }
+}
+
+async fn resume(shared: &Shared, caller: Caller, after: Option<CommandId>) -> Result<(), Problem> {
+    let write = async {
+        let mut tx = shared.store.org(caller.org).await?;
+        commands_edge::resume(&mut tx, caller.edge, after).await?;
+        tx.commit().await
+    };
+    match shared.gate.ask(shared.config.store_write_timeout, write).await {
+        Ok(()) => Ok(()),
+        Err(GateError::Away) => Err(store_away()),
+        Err(GateError::Failed(error)) => {
+            tracing::error!(org = %caller.org, edge = %caller.edge, %error, "a stream could not begin");
+            Err(store_away())
+        }
+    }
+}
+
+struct Streaming {
+    shared: Arc<Shared>,
+    caller: Caller,
+    /// Whose credential is asked for again and again.
+    parts: Parts,
+    waiting: VecDeque<CommandAnswer>,
+    until: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Streaming {
+    /// The next command; `None` where the stream is over.
+    async fn next(&mut self) -> Option<CommandAnswer> {
+        let Self { shared, caller, parts, waiting, until, .. } = self;
+        loop {
+            if let Some(command) = waiting.pop_front() {
+                return Some(command);
+            }
+            if shared.stop.is_cancelled() || Instant::now() >= *until {
+                return None;
+            }
+            // Err: revoked. Where nobody knows, it goes on until somebody does.
+            MaybeCaller::from_request_parts(parts, shared).await.ok()?;
+            let listening = shared.wakeups.listen(caller.org, caller.edge);
+            let rung = listening.bell.notified();
+            tokio::pin!(rung);
+            // Heard from now on: a command that comes after the look below rings.
+            rung.as_mut().enable();
+            if let Ok(commands) = fetch(shared, *caller, shared.config.commands_max).await
+                && !commands.is_empty()
+            {
+                waiting.extend(commands.into_iter().map(write_command));
+                continue;
+            }
+            let recheck = if shared.cache.bus_is_up() {
+                shared.config.stream_recheck
+            } else {
+                shared.config.poll_recheck_without_bus
+            };
+            tokio::select! {
+                () = rung => {}
+                () = tokio::time::sleep_until((*until).min(Instant::now() + recheck)) => {}
+                () = shared.stop.cancelled() => {}
+            }
+        }
+    }
+}
