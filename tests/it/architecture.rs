@@ -15,7 +15,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("linking", &["domain", "store", "cache", "microsoft"]),
     ("compliance-sync", &["domain", "store", "cache", "microsoft"]),
     ("policy", &["domain", "store", "cache"]),
-    ("nac", &["domain", "store", "cache", "httpkit", "policy"]),
+    ("wire", &["domain", "httpkit"]),
+    ("nac", &["domain", "store", "cache", "httpkit", "policy", "wire"]),
+    // Runs at the customer's site: it must not know any store.
+    ("edge", &["domain", "httpkit", "wire"]),
     ("web", &["domain", "store", "cache", "linking", "policy", "httpkit"]),
     (
         "gatehouse",
@@ -29,7 +32,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "compliance-sync",
             "policy",
             "nac",
+            "edge",
             "web",
+            "wire",
             "devservers",
         ],
     ),

@@ -8,6 +8,7 @@ pub mod app;
 pub mod browser;
 pub mod database;
 pub mod journey;
+pub mod nas;
 pub mod processes;
 pub mod visitor;
 

@@ -31,6 +31,23 @@ pub enum Command {
         #[command(flatten)]
         settings: SettingArgs,
     },
+    /// Run the agent beside a FreeRADIUS, until SIGTERM. It needs no database.
+    Edge {
+        /// The agent's own file (TOML): where the cloud is, and the NASes of the site.
+        #[arg(
+            long,
+            env = "GATEHOUSE_EDGE_CONFIG",
+            value_name = "FILE",
+            default_value = "/etc/gatehouse/edge.toml"
+        )]
+        config: PathBuf,
+        /// Only check the file.
+        #[arg(long)]
+        check: bool,
+        /// Which log lines are written, in the form of RUST_LOG.
+        #[arg(long, env = "GATEHOUSE_LOG_FILTER", default_value = "info,hyper=warn")]
+        log_filter: String,
+    },
     /// About the configuration.
     Config {
         #[command(subcommand)]

@@ -1,16 +1,23 @@
 //! The one binary of Gatehouse. See `gatehouse --help`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use domain::time::{Ids, SystemClock};
+use edge::{Agent, EdgeConfig};
 use gatehouse::cli::{Cli, Command, ConfigCommand, SettingArgs};
 use gatehouse::config::{Config, Reader};
 use gatehouse::roles::Roles;
 use gatehouse::serve::Process;
-use gatehouse::telemetry::Telemetry;
+use gatehouse::telemetry::{LogFormat, Telemetry};
 use gatehouse::{dev, lifecycle};
 use secrecy::ExposeSecret as _;
+
+/// A CoA under way may take as long as its NAS is waited for.
+const EDGE_GRACE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     // Before anything builds a TLS client.
@@ -30,6 +37,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve { role, settings } => {
             let config = Config::read(settings.sources()?, role.into_iter().collect())?.config;
             threads.enable_all().build()?.block_on(serve(config))
+        }
+        Command::Edge { config, check, log_filter } => {
+            let config = EdgeConfig::read(&config)?;
+            if check {
+                print("The configuration holds.");
+                return Ok(());
+            }
+            threads.enable_all().build()?.block_on(edge(config, &log_filter))
         }
         Command::Migrate { settings } => threads.enable_all().build()?.block_on(migrate(&settings)),
         Command::Config { command: ConfigCommand::Check { role, settings } } => {
@@ -54,6 +69,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let outcome = process.wait(&shutdown).await;
     process.stop().await;
     outcome
+}
+
+async fn edge(config: EdgeConfig, log_filter: &str) -> anyhow::Result<()> {
+    let registry = prometheus::Registry::new();
+    let _telemetry = Telemetry::start(LogFormat::Auto, log_filter, "gatehouse-edge", &registry)?;
+    let stop = lifecycle::on_signal(EDGE_GRACE)?;
+    let agent = Agent::start(config, Arc::new(SystemClock), Ids::system(), stop).await?;
+    Ok(agent.wait().await?)
 }
 
 async fn migrate(settings: &SettingArgs) -> anyhow::Result<()> {

@@ -103,6 +103,9 @@ impl Process {
                 clock: clock.clone(),
                 ids: ids.clone(),
             };
+            if let Some(signer) = &config.limits.bundle_signer {
+                tracing::info!(public_key = %signer.public_key(), "bundles for edges are signed");
+            }
             let nac = Nac::start(deps, config.limits, shutdown.clone());
             let served = http(listener, observed(nac.router(), "nac"), &shutdown, process.shutdown_grace);
             tasks.spawn(async move {

@@ -10,6 +10,7 @@ use nac::NacConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 use uuid::Uuid;
+use wire::bundle::Signer;
 
 pub use reader::{ConfigError, Effective, Origin, PREFIX, Problem, Reader, Sources};
 
@@ -289,6 +290,18 @@ fn nac(reader: &mut Reader) -> NacListener {
         )),
         ..default
     };
+    let signing_key = reader.secret(
+        "BUNDLE_SIGNING_KEY",
+        "PEM of an Ed25519 private key (openssl genpkey -algorithm ed25519) that signs what edges decide from while \
+         this deployment is away; without it they have nothing to decide from",
+    );
+    let bundle_signer = signing_key.as_ref().and_then(|pem| {
+        let signer = Signer::parse(pem.expose_secret());
+        if signer.is_none() {
+            reader.problem("BUNDLE_SIGNING_KEY", "is no Ed25519 private key in PKCS #8 and PEM");
+        }
+        signer
+    });
     if limits.store_read_timeout + limits.store_write_timeout >= limits.request_timeout {
         reader.problem(
             "NAC_REQUEST_TIMEOUT_SECONDS",
@@ -297,7 +310,7 @@ fn nac(reader: &mut Reader) -> NacListener {
              raise it",
         );
     }
-    NacListener { listen, limits }
+    NacListener { listen, limits: NacConfig { bundle_signer, ..limits } }
 }
 
 fn sync(reader: &mut Reader) -> SyncConfig {

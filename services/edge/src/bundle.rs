@@ -1,0 +1,197 @@
+//! The bundle at hand: fetched, verified, kept on disk, and decided from while the cloud is away.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use domain::bundle::Bundle;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use tokio::sync::Mutex;
+use wire::bundle::{FactTexts, Held, Manifest, Refused, SignedBundle, Trust};
+
+use crate::cloud::{Cloud, Reply};
+
+const FACTS: TableDefinition<'_, &str, &str> = TableDefinition::new("facts");
+const SIGNED: TableDefinition<'_, &str, &str> = TableDefinition::new("signed");
+/// A bundle may be large, and the line slow.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why the bundle could not be renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    #[error("the cloud does not answer")]
+    Away,
+    #[error("the cloud signs no bundles, or refuses to give one: {0}")]
+    None(String),
+    #[error("what came was no bundle: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("the bundle is refused: {0}")]
+    Refused(#[from] Refused),
+    #[error("the bundle cannot be kept: {0}")]
+    Disk(#[from] redb::Error),
+    #[error("the thread that keeps it is lost")]
+    Lost,
+}
+
+/// A bundle, whole and ready.
+#[derive(Debug)]
+pub struct Ready {
+    pub manifest: Manifest,
+    pub bundle: Bundle,
+}
+
+#[derive(Debug)]
+pub struct Bundles {
+    database: Arc<Database>,
+    trust: Trust,
+    /// What is on disk. One renewal at a time.
+    held: Mutex<Option<Held>>,
+    ready: RwLock<Option<Arc<Ready>>>,
+}
+
+impl Bundles {
+    /// Reads what is on disk, as distrustfully as what comes from the cloud. What is refused is not decided from, and
+    /// replaced at the next renewal.
+    pub fn open(path: &Path, trust: Trust) -> Result<Self, redb::Error> {
+        let database = Arc::new(Database::create(path)?);
+        let held = match load(&database)? {
+            None => None,
+            Some(bundle) => match Held::take(None, bundle, &trust) {
+                Ok(held) => Some(held),
+                Err(error) => {
+                    tracing::error!(%error, "the bundle on disk is refused");
+                    None
+                }
+            },
+        };
+        let bundles = Self { database, trust, held: Mutex::default(), ready: RwLock::default() };
+        if let Some(held) = held {
+            match held.prepare() {
+                Ok(bundle) => {
+                    bundles.set(Some(Ready { manifest: held.manifest.clone(), bundle }));
+                    *bundles.held.try_lock().map_err(|_| redb::Error::PreviousIo)? = Some(held);
+                }
+                Err(error) => tracing::error!(%error, "the bundle on disk cannot be used"),
+            }
+        }
+        Ok(bundles)
+    }
+
+    /// The bundle at hand.
+    pub fn ready(&self) -> Option<Arc<Ready>> {
+        self.ready.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fetches what changed. What is refused changes nothing.
+    pub async fn renew(&self, cloud: &Cloud) -> Result<(), RenewError> {
+        let mut held = self.held.lock().await;
+        let path = match held.as_ref() {
+            Some(held) => format!("/v1/nac/bundle?since={}", held.manifest.version),
+            None => "/v1/nac/bundle".to_owned(),
+        };
+        let said = match cloud.get(&path, FETCH_TIMEOUT).await {
+            Reply::Said(said) if said.status.is_success() => said,
+            Reply::Said(said) => return Err(RenewError::None(said.status.to_string())),
+            // Who took the credential away took the right to decide with it.
+            Reply::Revoked(_) => {
+                self.forget(&mut held).await?;
+                return Err(RenewError::None("the credential is revoked".to_owned()));
+            }
+            Reply::Away => return Err(RenewError::Away),
+        };
+        let came: SignedBundle = serde_json::from_slice(&said.body)?;
+        self.take(&mut held, came).await
+    }
+
+    async fn take(&self, held: &mut Option<Held>, came: SignedBundle) -> Result<(), RenewError> {
+        let part = came.since.is_some().then(|| (came.facts.clone(), came.gone.clone()));
+        let next = Held::take(held.as_ref(), came, &self.trust)?;
+        let bundle = next.prepare()?;
+        let (database, kept) = (Arc::clone(&self.database), next.clone());
+        blocking(move || save(&database, &kept, part.as_ref())).await?;
+        self.set(Some(Ready { manifest: next.manifest.clone(), bundle }));
+        *held = Some(next);
+        Ok(())
+    }
+
+    async fn forget(&self, held: &mut Option<Held>) -> Result<(), RenewError> {
+        if held.take().is_none() {
+            return Ok(());
+        }
+        self.set(None);
+        let database = Arc::clone(&self.database);
+        blocking(move || clear(&database)).await
+    }
+
+    fn set(&self, ready: Option<Ready>) {
+        *self.ready.write().unwrap_or_else(PoisonError::into_inner) = ready.map(Arc::new);
+    }
+}
+
+fn load(database: &Database) -> Result<Option<SignedBundle>, redb::Error> {
+    let write = database.begin_write()?;
+    write.open_table(FACTS)?;
+    write.open_table(SIGNED)?;
+    write.commit()?;
+    let read = database.begin_read()?;
+    let signed = read.open_table(SIGNED)?;
+    let text = |name| Ok::<_, redb::Error>(signed.get(name)?.map(|text| text.value().to_owned()));
+    let (Some(manifest), Some(signature), Some(key_id)) =
+        (text("manifest")?, text("signature")?, text("key_id")?)
+    else {
+        return Ok(None);
+    };
+    let mut facts = FactTexts::new();
+    for entry in read.open_table(FACTS)?.iter()? {
+        let (name, text) = entry?;
+        facts.insert(name.value().to_owned(), text.value().to_owned());
+    }
+    Ok(Some(SignedBundle { manifest, signature, key_id, since: None, facts, gone: Vec::new() }))
+}
+
+/// Writes what changed; where there is no telling, the whole.
+fn save(
+    database: &Database,
+    held: &Held,
+    part: Option<&(FactTexts, Vec<String>)>,
+) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    {
+        let mut facts = write.open_table(FACTS)?;
+        match part {
+            Some((changed, gone)) => {
+                for name in gone {
+                    facts.remove(name.as_str())?;
+                }
+                for (name, text) in changed {
+                    facts.insert(name.as_str(), text.as_str())?;
+                }
+            }
+            None => {
+                facts.retain(|_, _| false)?;
+                for (name, text) in &held.facts {
+                    facts.insert(name.as_str(), text.as_str())?;
+                }
+            }
+        }
+        let mut signed = write.open_table(SIGNED)?;
+        let (manifest, signature, key_id) = &held.signed;
+        for (name, text) in [("manifest", manifest), ("signature", signature), ("key_id", key_id)] {
+            signed.insert(name, text.as_str())?;
+        }
+    }
+    write.commit()?;
+    Ok(())
+}
+
+fn clear(database: &Database) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    write.open_table(FACTS)?.retain(|_, _| false)?;
+    write.open_table(SIGNED)?.retain(|_, _| false)?;
+    write.commit()?;
+    Ok(())
+}
+
+async fn blocking(run: impl FnOnce() -> Result<(), redb::Error> + Send + 'static) -> Result<(), RenewError> {
+    Ok(tokio::task::spawn_blocking(run).await.map_err(|_| RenewError::Lost)??)
+}

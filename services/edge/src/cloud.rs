@@ -1,0 +1,219 @@
+//! The cloud, as the agent reaches it: with limits of time, and a breaker that spares clients the wait while it is
+//! away.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{HeaderValue, StatusCode, header};
+use reqwest::{Client, RequestBuilder};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::config::{EdgeConfig, Limits};
+
+/// Connections to the cloud that are kept open.
+const IDLE_MAX: usize = 64;
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The cloud answered, and means it: an answer, or a refusal for good.
+    Said(Said),
+    /// The credential is wrong or revoked.
+    Revoked(Said),
+    /// Nobody answered in time, or whoever did cannot say.
+    Away,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub status: StatusCode,
+    pub content_type: Option<HeaderValue>,
+    pub body: Bytes,
+}
+
+impl Said {
+    /// Whether it is JSON: a proxy's sign-in page is not.
+    fn is_json(&self) -> bool {
+        let Some(kind) = self.content_type.as_ref().and_then(|kind| kind.to_str().ok()) else { return false };
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        kind == "application/json" || kind.ends_with("+json")
+    }
+}
+
+#[derive(Debug)]
+pub struct Cloud {
+    http: Client,
+    base: Url,
+    token: SecretString,
+    breaker: Breaker,
+    revoked: AtomicBool,
+}
+
+impl Cloud {
+    /// Connects to nothing yet.
+    pub fn new(config: &EdgeConfig) -> Result<Self, reqwest::Error> {
+        let mut builder = Client::builder()
+            .connect_timeout(Duration::from_millis(config.limits.connect_milliseconds))
+            .pool_max_idle_per_host(IDLE_MAX)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(pem) = &config.cloud.ca {
+            builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?);
+        }
+        Ok(Self {
+            http: builder.build()?,
+            base: config.cloud.url.clone(),
+            token: config.cloud.token.clone(),
+            breaker: Breaker::new(&config.limits),
+            revoked: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the last that the cloud said of the credential was that it is revoked.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests of clients are spared the wait at present.
+    pub fn is_spared(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// Posts a client's request: at once `Away` while the breaker is open.
+    pub async fn ask(&self, path: &str, body: Bytes, within: Duration) -> Reply {
+        if !self.breaker.lets_through() {
+            return Reply::Away;
+        }
+        self.send(self.http.post(self.url(path)), Some(body), within).await
+    }
+
+    /// Posts, whatever the breaker says.
+    pub async fn post(&self, path: &str, body: Bytes, within: Duration) -> Reply {
+        self.send(self.http.post(self.url(path)), Some(body), within).await
+    }
+
+    /// Gets, whatever the breaker says.
+    pub async fn get(&self, path: &str, within: Duration) -> Reply {
+        self.send(self.http.get(self.url(path)), None, within).await
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        url.set_path(path);
+        url.set_query(query);
+        url
+    }
+
+    async fn send(&self, request: RequestBuilder, body: Option<Bytes>, within: Duration) -> Reply {
+        let mut request = request.bearer_auth(self.token.expose_secret());
+        if let Some(body) = body {
+            request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+        }
+        let answered = tokio::time::timeout(within, async {
+            let mut answer = request.send().await?;
+            let status = answer.status();
+            let content_type = answer.headers_mut().remove(header::CONTENT_TYPE);
+            Ok::<_, reqwest::Error>(Said { status, content_type, body: answer.bytes().await? })
+        });
+        let reply = match answered.await {
+            Ok(Ok(said)) => self.judge(said),
+            Ok(Err(error)) => {
+                tracing::debug!(error = %error.without_url(), "the cloud did not answer");
+                Reply::Away
+            }
+            Err(_) => Reply::Away,
+        };
+        self.breaker.note(!matches!(reply, Reply::Away));
+        reply
+    }
+
+    fn judge(&self, said: Said) -> Reply {
+        let code = said.status.as_u16();
+        match code {
+            // Only the cloud itself says so in JSON.
+            401 | 403 if said.is_json() => {
+                if !self.revoked.swap(true, Ordering::Relaxed) {
+                    tracing::error!("the cloud does not know this edge's credential any more");
+                }
+                return Reply::Revoked(said);
+            }
+            204 => {}
+            200..=299 if said.is_json() => {}
+            400 | 404 | 405 | 409 | 410 | 413 | 415 | 422 if said.is_json() => {}
+            _ => return Reply::Away,
+        }
+        if self.revoked.swap(false, Ordering::Relaxed) {
+            tracing::info!("the cloud knows this edge's credential again");
+        }
+        Reply::Said(said)
+    }
+}
+
+/// After some failures in a row nobody is made to wait for a while; then one request tries.
+#[derive(Debug)]
+struct Breaker {
+    failures_max: u32,
+    open_for: Duration,
+    state: Mutex<BreakerState>,
+}
+
+#[derive(Debug, Default)]
+struct BreakerState {
+    failures: u32,
+    open_until: Option<Instant>,
+}
+
+impl Breaker {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            failures_max: limits.breaker_failures,
+            open_for: Duration::from_millis(limits.breaker_open_milliseconds),
+            state: Mutex::default(),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.lock().open_until.is_some()
+    }
+
+    /// Whether a request may try. While it does, no other may.
+    fn lets_through(&self) -> bool {
+        let mut state = self.lock();
+        match state.open_until {
+            None => true,
+            Some(until) if Instant::now() < until => false,
+            Some(_) => {
+                state.open_until = Some(Instant::now() + self.open_for);
+                true
+            }
+        }
+    }
+
+    fn note(&self, answered: bool) {
+        let mut state = self.lock();
+        if answered {
+            if state.open_until.is_some() {
+                tracing::info!("the cloud answers again");
+            }
+            *state = BreakerState::default();
+            return;
+        }
+        state.failures = state.failures.saturating_add(1);
+        if state.failures >= self.failures_max {
+            if state.open_until.is_none() {
+                tracing::warn!("the cloud does not answer: clients are answered from the bundle");
+            }
+            state.open_until = Some(Instant::now() + self.open_for);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BreakerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,252 @@
+//! Fetches commands and carries them out: of one session one after the other, of different sessions side by side,
+//! within what each NAS may be asked at once.
+//!
+//! The cloud hands a command out until it hears of it. A command that is under way is not begun again, and of one
+//! that was carried out the result is told again.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::coa::CoaKind;
+use domain::time::SharedClock;
+use domain::{CommandId, Mac, SessionId};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cloud::{Cloud, Reply};
+use crate::config::{EdgeConfig, NasConfig};
+use crate::deliver::Courier;
+use crate::dynauth::{Answered, DynAuth};
+use crate::radius::error_cause_name;
+use crate::vendor::{SessionName, Vendor, order};
+
+/// Beyond the wait of a poll: the way there and back.
+const POLL_MARGIN: Duration = Duration::from_secs(10);
+/// Longest pause between polls that fail.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize)]
+struct Commands {
+    commands: Vec<Command>,
+}
+
+/// What the cloud asks for, as far as the agent acts on it.
+#[derive(Clone, Debug, Deserialize)]
+struct Command {
+    id: CommandId,
+    kind: CoaKind,
+    session: Session,
+    #[serde(with = "time::serde::rfc3339")]
+    expires_at: OffsetDateTime,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Session {
+    id: SessionId,
+    session_id: Option<String>,
+    mac: Option<Mac>,
+    user_name: Option<String>,
+    nas_ip: Option<IpAddr>,
+    nas_identifier: Option<String>,
+    nas_vendor: Option<String>,
+    nas_port_id: Option<String>,
+}
+
+pub struct Dispatcher {
+    clock: SharedClock,
+    nas: Vec<NasConfig>,
+    results_max: usize,
+    dynauth: DynAuth,
+    courier: Arc<Courier>,
+    state: Mutex<State>,
+    workers: TaskTracker,
+}
+
+#[derive(Default)]
+struct State {
+    /// What waits, per session; a session is here while somebody works on it.
+    sessions: HashMap<SessionId, VecDeque<Command>>,
+    /// Waiting, or under way.
+    begun: HashSet<CommandId>,
+    /// What came of the last ones.
+    results: HashMap<CommandId, Value>,
+    oldest: VecDeque<CommandId>,
+}
+
+impl Dispatcher {
+    pub fn new(config: &EdgeConfig, clock: SharedClock, courier: Arc<Courier>) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            nas: config.nas.clone(),
+            results_max: config.limits.coa_results_max,
+            dynauth: DynAuth::new(&config.limits),
+            courier,
+            state: Mutex::default(),
+            workers: TaskTracker::new(),
+        })
+    }
+
+    /// Polls until `stop`; then waits for what is under way.
+    pub async fn run(self: &Arc<Self>, cloud: &Cloud, poll: Duration, stop: &CancellationToken) {
+        let path = format!("/v1/nac/commands?wait={}", poll.as_secs());
+        let mut pause = Duration::from_millis(500);
+        while !stop.is_cancelled() {
+            let polled = tokio::select! {
+                reply = cloud.get(&path, poll + POLL_MARGIN) => reply,
+                () = stop.cancelled() => break,
+            };
+            let commands = match polled {
+                Reply::Said(said) if said.status.is_success() => {
+                    serde_json::from_slice::<Commands>(&said.body)
+                        .map_err(|error| tracing::error!(%error, "commands cannot be read"))
+                        .ok()
+                }
+                Reply::Said(_) | Reply::Revoked(_) | Reply::Away => None,
+            };
+            if let Some(Commands { commands }) = commands {
+                pause = Duration::from_millis(500);
+                self.accept(commands).await;
+            } else {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => {}
+                }
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+        self.workers.close();
+        self.workers.wait().await;
+    }
+
+    async fn accept(self: &Arc<Self>, commands: Vec<Command>) {
+        for command in commands {
+            let told = {
+                let mut state = self.lock();
+                let told = state.results.get(&command.id).cloned();
+                if told.is_none() && state.begun.insert(command.id) {
+                    let session = command.session.id;
+                    match state.sessions.get_mut(&session) {
+                        Some(waiting) => waiting.push_back(command.clone()),
+                        None => {
+                            state.sessions.insert(session, VecDeque::from([command.clone()]));
+                            self.workers.spawn(Arc::clone(self).work(session));
+                        }
+                    }
+                }
+                told
+            };
+            if let Some(result) = told {
+                self.tell(command.id, &result).await;
+            }
+        }
+    }
+
+    /// Carries out a session's commands, one after the other, until there are none.
+    async fn work(self: Arc<Self>, session: SessionId) {
+        loop {
+            let command = {
+                let mut state = self.lock();
+                match state.sessions.get_mut(&session).and_then(VecDeque::pop_front) {
+                    Some(command) => command,
+                    None => {
+                        state.sessions.remove(&session);
+                        return;
+                    }
+                }
+            };
+            let result = self.carry_out(&command).await;
+            {
+                let mut state = self.lock();
+                state.begun.remove(&command.id);
+                if let Some(result) = &result {
+                    state.results.insert(command.id, result.clone());
+                    state.oldest.push_back(command.id);
+                    while state.oldest.len() > self.results_max {
+                        if let Some(oldest) = state.oldest.pop_front() {
+                            state.results.remove(&oldest);
+                        }
+                    }
+                }
+            }
+            if let Some(result) = result {
+                self.tell(command.id, &result).await;
+            }
+        }
+    }
+
+    /// `None`: it is no longer wanted, or could not be tried at all; the cloud hands it out again while it is wanted.
+    async fn carry_out(&self, command: &Command) -> Option<Value> {
+        let now = self.clock.now();
+        if command.expires_at <= now {
+            return None;
+        }
+        let session = &command.session;
+        let Some((nas, address)) = self.nas_of(session) else {
+            let message = "the edge's configuration names no such NAS";
+            return Some(json!({"result": "nak", "error_cause": 403, "message": message}));
+        };
+        let vendor = nas.vendor.unwrap_or_else(|| Vendor::of(session.nas_vendor.as_deref()));
+        let name = SessionName {
+            acct_session_id: session.session_id.clone(),
+            mac: session.mac,
+            user_name: session.user_name.clone(),
+            nas_ip: session.nas_ip,
+            nas_identifier: session.nas_identifier.clone(),
+            nas_port_id: session.nas_port_id.clone(),
+        };
+        let Ok(order) = order(vendor, nas.mac_format, command.kind, &name, now) else {
+            return Some(
+                json!({"result": "nak", "message": "the session's names are longer than RADIUS allows"}),
+            );
+        };
+        match self.dynauth.send(address, &order, nas.secret.expose_secret().as_bytes()).await {
+            Ok(Answered::Ack) => Some(json!({"result": "ack"})),
+            Ok(Answered::Nak { error_cause, message }) => {
+                let meaning = error_cause.and_then(error_cause_name).map(str::to_owned);
+                Some(json!({"result": "nak", "error_cause": error_cause, "message": message.or(meaning)}))
+            }
+            Ok(Answered::Timeout { transmissions }) => {
+                let message = format!("{address} did not answer {transmissions} transmissions");
+                Some(json!({"result": "timeout", "message": message}))
+            }
+            Err(error) => {
+                tracing::error!(%error, command = %command.id, "a command could not be sent");
+                None
+            }
+        }
+    }
+
+    /// The narrowest network that the NAS is in; else its identifier.
+    fn nas_of(&self, session: &Session) -> Option<(&NasConfig, SocketAddr)> {
+        let by_ip = session.nas_ip.and_then(|ip| {
+            let within =
+                self.nas.iter().filter(|nas| nas.network.is_some_and(|network| network.contains(ip)));
+            within.max_by_key(|nas| nas.network.map(|network| network.prefix()))
+        });
+        let by_name = || {
+            let name = session.nas_identifier.as_deref()?;
+            self.nas.iter().find(|nas| nas.identifier.as_deref() == Some(name))
+        };
+        let nas = by_ip.or_else(by_name)?;
+        let ip = nas.address.or(session.nas_ip)?;
+        Some((nas, SocketAddr::new(ip, nas.port)))
+    }
+
+    async fn tell(&self, command: CommandId, result: &Value) {
+        let path = format!("/v1/nac/commands/{command}/ack");
+        if let Err(error) = self.courier.deliver(path, result.to_string()).await {
+            // The cloud hands the command out again, and is told then.
+            tracing::error!(%error, %command, "a result could not be kept");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
