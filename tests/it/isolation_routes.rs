@@ -108,6 +108,7 @@ const NAC: &[(&str, &str)] = &[
     ("GET", "/v1/nac/bundle"),
     ("GET", "/v1/nac/commands"),
     ("GET", "/v1/nac/commands/stream"),
+    ("POST", "/v1/nac/events"),
     ("POST", "/v1/nac/commands/{id}/ack"),
     ("POST", "/v1/nac/radius/accounting"),
     ("POST", "/v1/nac/radius/authorize"),

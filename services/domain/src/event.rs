@@ -69,6 +69,9 @@ pub struct DecisionRecord {
     /// Every key under which this client's device may be found: a device that changes under one of them
     /// concerns this session.
     pub keys: Vec<LookupKey>,
+    /// The edge decided it from its bundle, because the cloud was away.
+    #[serde(rename = "decided_offline", default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
 }
 
 impl DecisionRecord {

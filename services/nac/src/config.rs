@@ -67,6 +67,12 @@ pub struct NacConfig {
     pub seen_interval: Duration,
     /// An event of the NAS may lie this far back; older ones count as this old.
     pub accounting_age_max: Duration,
+    /// Events taken at once.
+    pub events_max: usize,
+    /// Longest body of events.
+    pub events_bytes_max: usize,
+    /// A decision that an edge made may lie this far back.
+    pub events_age_max: Duration,
     /// Signs bundles; `None`: there are none.
     pub bundle_signer: Option<Signer>,
     /// Clients seen within this are in their site's bundle …
@@ -114,6 +120,9 @@ impl Default for NacConfig {
             expiry_interval: Duration::from_secs(5),
             seen_interval: Duration::from_secs(10),
             accounting_age_max: Duration::from_secs(7 * 86_400),
+            events_max: 500,
+            events_bytes_max: 4 * 1024 * 1024,
+            events_age_max: Duration::from_secs(90 * 86_400),
             bundle_signer: None,
             bundle_recent: Duration::from_secs(30 * 86_400),
             bundle_clients_max: 20_000,

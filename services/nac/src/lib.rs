@@ -19,6 +19,7 @@ mod bundle;
 mod commands_stream;
 mod config;
 mod credentials;
+mod events;
 mod facts;
 mod gate;
 mod held;

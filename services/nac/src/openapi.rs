@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 pub use wire::schema::{accounting_status, ack_result, action, coa_cause, coa_kind};
 
-use crate::{Shared, accounting, authorize, bundle, commands, commands_stream, radius};
+use crate::{Shared, accounting, authorize, bundle, commands, commands_stream, events, radius};
 
 /// Where the document is.
 const DOCUMENT_PATH: &str = "/v1/openapi.json";
@@ -122,9 +122,12 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         .routes(routes!(commands::commands))
         .routes(routes!(commands_stream::stream))
         .split_for_parts();
-    // So may a bundle, which is worth compressing.
-    let (bundle, bundle_document) = OpenApiRouter::new().routes(routes!(bundle::bundle)).split_for_parts();
-    document.merge(bundle_document);
+    // What edges hold for when the cloud is away, and what they did meanwhile, may be long.
+    let (long, long_document) = OpenApiRouter::new()
+        .routes(routes!(bundle::bundle))
+        .routes(routes!(events::events))
+        .split_for_parts();
+    document.merge(long_document);
     document.merge(patient_document);
     // Its path is in the document like any other.
     document.merge(DocumentApi::openapi());
@@ -140,12 +143,13 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         .with_state(Arc::clone(shared))
         .method_not_allowed_fallback(httpkit::method_not_allowed)
         .layer(front(config.poll_wait_max + config.request_timeout));
-    let bundle = bundle
+    let long = long
         .with_state(Arc::clone(shared))
         .method_not_allowed_fallback(httpkit::method_not_allowed)
+        .layer(body_limit(config.events_bytes_max))
         .layer(front(config.bundle_timeout + config.request_timeout))
         .layer(CompressionLayer::new());
-    quick.merge(patient).merge(bundle)
+    quick.merge(patient).merge(long)
 }
 
 #[derive(OpenApi)]
@@ -249,6 +253,26 @@ pub fn allow_example() -> Value {
         "recorded": true,
         "at": "2026-11-20T12:00:00Z"
     })
+}
+
+pub fn events_example() -> Value {
+    let deny = json!({"permit": false, "vlan": null, "role": null, "session_timeout": null});
+    json!({"events": [{
+        "type": "decision",
+        "id": "01936f2a-6c5e-7d2b-9a57-3f1f0e6c1a42",
+        "session_key": "8f3a-0001",
+        "request": {"mac": "d4:6e:0e:02:28:96", "auth_type": "mab", "ssid": null, "user_name": null,
+            "session_id": "8f3a-0001", "cert": null},
+        "answer": {
+            "id": "01936f2a-6c5e-7d2b-9a57-3f1f0e6c1a42",
+            "at": "2024-11-27T19:47:51.518Z",
+            "decision": {"outcome": deny, "reason": "implicit_deny", "rule": null, "policy_version": 3, "trace": []},
+            "compliance": {"verdict": "unknown", "literals": ["unknown", "not-enrolled"], "state": null,
+                "last_check_in": null, "fetched_at": null},
+            "found": {"outcome": "not-enrolled", "key": null, "strength": null, "mac_mismatch": false, "link": null,
+                "device": null, "device_name": null}
+        }
+    }]})
 }
 
 pub fn start_example() -> Value {

@@ -91,8 +91,10 @@ impl Writer {
                 events::record_batch(&mut tx, &batch.decisions).await?;
                 let story: Vec<Event> = batch.decisions.iter().flat_map(story::of).collect();
                 events::append_all(&mut tx, &story).await?;
-                let keys: BTreeSet<&LookupKey> = batch.decisions.iter().flat_map(|d| &d.keys).collect();
-                if batch.late && !keys.is_empty() {
+                // What was decided long ago, or elsewhere, was planned without.
+                let late = batch.decisions.iter().filter(|decision| batch.late || decision.offline);
+                let keys: BTreeSet<&LookupKey> = late.flat_map(|decision| &decision.keys).collect();
+                if !keys.is_empty() {
                     let keys = keys.into_iter().cloned().collect();
                     let message = OutboxMessage::DecisionsRecordedLate { keys };
                     outbox::enqueue(&mut tx, &self.ids, self.clock.now(), &message).await?;

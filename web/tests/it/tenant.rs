@@ -170,6 +170,7 @@ impl World {
                 request,
                 answer,
                 keys,
+                offline: false,
             });
         }
         events::record_batch(&mut tx, &records).await.unwrap();

@@ -24,6 +24,7 @@ async fn strangers_are_told_nothing() {
         ("GET", "/v1/nac/commands"),
         ("GET", "/v1/nac/commands/stream"),
         ("GET", "/v1/nac/bundle"),
+        ("POST", "/v1/nac/events"),
         ("POST", "/v1/nac/commands/5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42/ack"),
     ] {
         let authorizations = [

@@ -7,6 +7,7 @@ mod bundle;
 mod commands;
 mod decisions;
 mod document;
+mod events;
 mod fields;
 mod isolation;
 mod outages;

@@ -102,6 +102,7 @@ impl World {
                 session_key: key,
                 answer: Answer { id: self.ids.make(now), at: now, decision, compliance, found },
                 keys: plan.keys(),
+                offline: false,
                 request,
             });
         }

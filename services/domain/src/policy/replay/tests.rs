@@ -25,6 +25,7 @@ fn record(policy: &CompiledPolicy, traffic: &Traffic, n: u64) -> DecisionRecord 
             found: MatchRecord::of(input.found),
         },
         keys: Vec::new(),
+        offline: false,
     })
 }
 

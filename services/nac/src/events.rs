@@ -1,0 +1,134 @@
+//! `POST /v1/nac/events`: an edge tells what it decided by itself while the cloud was away.
+//!
+//! Each decision bears the edge's own id and is recorded under it, so that telling it twice leaves it once. It is
+//! marked as decided offline, and its session is decided again from what is known by now.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use cache::SpilledRecord;
+use domain::DecisionId;
+use domain::decision::Answer;
+use domain::event::DecisionRecord;
+use domain::request::AccessRequest;
+use domain::resolver::LookupPlan;
+use domain::session::session_id;
+use domain::time::uuid_time;
+use httpkit::{FieldProblem, Json, Problem};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use crate::auth::{Caller, store_away};
+use crate::authorize::overloaded;
+use crate::{Shared, openapi};
+
+/// An edge's clock may run ahead by this.
+const AHEAD_MAX: time::Duration = time::Duration::hours(1);
+const KEY_CHARS_MAX: usize = 253;
+
+/// What was taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventsAnswer {
+    /// Events that are kept now, or were already.
+    pub taken: usize,
+    /// Those that cannot be taken, and would not be if they were told again.
+    #[schema(value_type = Vec<Object>)]
+    pub refused: Vec<FieldProblem>,
+}
+
+/// A decision, as the edge made it.
+#[derive(Deserialize)]
+struct Decided {
+    id: DecisionId,
+    session_key: String,
+    request: Value,
+    answer: Answer,
+}
+
+/// Takes decisions that an edge made by itself; at most 500 at once.
+#[utoipa::path(
+    post,
+    path = "/v1/nac/events",
+    tag = "nac",
+    operation_id = "events",
+    request_body(content = Object, description = "`events`: each with `type` `decision`, the edge's own `id` (a UUID of \
+        version 7 whose time is the decision's), the session's name, the request, and the answer with its trace",
+        examples(("decision" = (summary = "A denial", value = json!(openapi::events_example()))))),
+    responses(
+        (status = 200, description = "What was taken, and what cannot be", body = EventsAnswer),
+        openapi::BodyProblems,
+        openapi::CommonProblems,
+    ),
+    security(("edge_token" = [])),
+)]
+pub(crate) async fn events(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Json(body): Json<Map<String, Value>>,
+) -> Result<Json<EventsAnswer>, Problem> {
+    let Some(Value::Array(events)) = body.get("events") else {
+        return Err(Problem::invalid(Vec::new()).field("events", "required", "a list of events"));
+    };
+    if events.len() > shared.config.events_max {
+        let message = format!("at most {} events", shared.config.events_max);
+        return Err(Problem::invalid(Vec::new()).field("events", "too_many", message));
+    }
+    let now = shared.clock.now();
+    let mut records = Vec::with_capacity(events.len());
+    let mut refused = Vec::new();
+    for (n, event) in events.iter().enumerate() {
+        match read(event, caller, now, &shared) {
+            Ok(record) => records.push(record),
+            Err((code, why)) => refused.push(FieldProblem::new(format!("events[{n}]"), code, why)),
+        }
+    }
+    let taken = records.len();
+    let kept =
+        records.into_iter().map(|record| shared.recorder.record(SpilledRecord::Decision(Box::new(record))));
+    for kept in futures::future::join_all(kept).await {
+        match kept {
+            Ok(true) => {}
+            // Told again, what was kept already stays once.
+            Ok(false) => return Err(store_away()),
+            Err(_) => return Err(overloaded()),
+        }
+    }
+    Ok(Json(EventsAnswer { taken, refused }))
+}
+
+fn read(
+    event: &Value,
+    caller: Caller,
+    now: OffsetDateTime,
+    shared: &Shared,
+) -> Result<DecisionRecord, (&'static str, String)> {
+    if event["type"] != "decision" {
+        return Err(("unknown_type", "use decision".to_owned()));
+    }
+    let Decided { id, session_key, mut request, answer } =
+        serde_json::from_value(event.clone()).map_err(|error| ("invalid_value", error.to_string()))?;
+    // Whose they are, the credential says.
+    request["edge"] = json!(caller.edge);
+    request["site"] = json!(caller.site);
+    let request: AccessRequest =
+        serde_json::from_value(request).map_err(|error| ("invalid_value", format!("request: {error}")))?;
+    let at = answer.at;
+    if answer.id != id || uuid_time(id.uuid()).is_none_or(|told| (told - at).abs() > time::Duration::SECOND) {
+        return Err(("invalid_id", "a UUID of version 7 whose time is the answer's".to_owned()));
+    }
+    if at > now + AHEAD_MAX || at < now - shared.config.events_age_max {
+        return Err(("out_of_range", "the decision lies in the future, or too far back".to_owned()));
+    }
+    let harmless = |c: char| !c.is_control();
+    if session_key.is_empty()
+        || session_key.chars().count() > KEY_CHARS_MAX
+        || !session_key.chars().all(harmless)
+    {
+        return Err(("invalid_value", "session_key: 1 to 253 characters".to_owned()));
+    }
+    let keys = LookupPlan::of(&request).keys();
+    let session = session_id(caller.org, caller.edge, &session_key);
+    Ok(DecisionRecord { org: caller.org, session, session_key, request, answer, keys, offline: true })
+}
