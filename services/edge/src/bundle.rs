@@ -195,3 +195,6 @@ fn clear(database: &Database) -> Result<(), redb::Error> {
 async fn blocking(run: impl FnOnce() -> Result<(), redb::Error> + Send + 'static) -> Result<(), RenewError> {
     Ok(tokio::task::spawn_blocking(run).await.map_err(|_| RenewError::Lost)??)
 }
+
+#[cfg(test)]
+mod tests;

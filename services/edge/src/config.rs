@@ -383,6 +383,26 @@ mod tests {
     }
 
     #[test]
+    fn the_example_holds() {
+        let readme = include_str!("../README.md");
+        let example = readme.split_once("```toml").unwrap().1.split_once("```").unwrap().0;
+        let directory = tempfile::tempdir().unwrap();
+        let mut text = example.to_owned();
+        for (file, holds) in [
+            ("edge.token", "ghe_AAAAAAAAAAAAAAAAAAAAAQAAAAAAAAAAAAAAAAAAAAI_x"),
+            ("switches.secret", "one"),
+            ("wlc.secret", "two"),
+        ] {
+            let path = directory.path().join(file);
+            std::fs::write(&path, format!("{holds}\n")).unwrap();
+            text = text.replace(&format!("/etc/gatehouse/{file}"), &path.display().to_string());
+        }
+        let config = read(&text).unwrap();
+        assert_eq!((config.nas.len(), config.bundle_keys.len()), (2, 1));
+        assert_eq!(config.nas[1].secret.expose_secret(), "two");
+    }
+
+    #[test]
     fn everything_that_is_wrong_is_said_at_once() {
         let error = read(
             r#"

@@ -288,6 +288,27 @@ fn nac(reader: &mut Reader) -> NacListener {
             &(1..=3_600),
             "a command that was not acknowledged is handed out again after this",
         )),
+        bundle_recent: seconds(
+            86_400
+                * reader.number(
+                    "NAC_BUNDLE_RECENT_DAYS",
+                    default.bundle_recent.as_secs() / 86_400,
+                    &(1..=365),
+                    "clients that a site saw within this are in its bundle, for when this deployment is away",
+                ),
+        ),
+        bundle_clients_max: reader.number(
+            "NAC_BUNDLE_CLIENTS_MAX",
+            default.bundle_clients_max,
+            &(1..=1_000_000),
+            "clients in a site's bundle, those seen last first",
+        ),
+        bundle_interval: seconds(reader.number(
+            "NAC_BUNDLE_INTERVAL_SECONDS",
+            default.bundle_interval.as_secs(),
+            &(1..=86_400),
+            "a site's bundle is gathered again after this",
+        )),
         ..default
     };
     let signing_key = reader.secret(

@@ -1,0 +1,89 @@
+use domain::bundle::Fallback;
+use domain::resolver::LookupKey;
+use domain::snapshot::OrgSettings;
+use domain::{EdgeId, OrgId, SiteId};
+use time::macros::datetime;
+use uuid::Uuid;
+use wire::bundle::{PublicKey, Signer, digest_of, fact_texts, hash_of};
+
+use super::*;
+
+/// Of RFC 8410 10.3.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
+-----END PRIVATE KEY-----";
+const PUBLIC: &str = "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+
+fn trust() -> Trust {
+    Trust {
+        keys: vec![PublicKey::parse(PUBLIC).unwrap()],
+        org: OrgId(Uuid::from_u128(2)),
+        site: Some(SiteId(Uuid::from_u128(3))),
+    }
+}
+
+fn bundle(version: i64) -> SignedBundle {
+    let key: LookupKey = "mac:d46e0e022896".parse().unwrap();
+    let facts = fact_texts(None, [&key], []).unwrap();
+    let manifest = Manifest {
+        org: OrgId(Uuid::from_u128(2)),
+        site: SiteId(Uuid::from_u128(3)),
+        edge: EdgeId(Uuid::from_u128(4)),
+        version,
+        issued_at: datetime!(2026-11-20 12:00 UTC),
+        max_age_seconds: 600,
+        fallback: Fallback::default(),
+        settings: OrgSettings::default(),
+        links: Vec::new(),
+        digest: digest_of(facts.iter().map(|(name, text)| (name.as_str(), hash_of(text)))),
+    };
+    Signer::parse(PRIVATE).unwrap().sign(&manifest, None, facts, Vec::new()).unwrap()
+}
+
+async fn take(bundles: &Bundles, came: SignedBundle) -> Result<(), RenewError> {
+    let mut held = bundles.held.lock().await;
+    bundles.take(&mut held, came).await
+}
+
+fn version(bundles: &Bundles) -> Option<i64> {
+    bundles.ready().map(|ready| ready.manifest.version)
+}
+
+#[tokio::test]
+async fn what_is_on_disk_is_believed_no_more_than_what_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bundle.redb");
+    let bundles = Bundles::open(&path, trust()).unwrap();
+    assert_eq!(version(&bundles), None);
+    take(&bundles, bundle(5)).await.unwrap();
+    assert!(matches!(take(&bundles, bundle(4)).await, Err(RenewError::Refused(Refused::Older))));
+    drop(bundles);
+
+    let bundles = Bundles::open(&path, trust()).unwrap();
+    assert_eq!(version(&bundles), Some(5));
+    assert!(matches!(take(&bundles, bundle(4)).await, Err(RenewError::Refused(Refused::Older))));
+    drop(bundles);
+
+    // Somebody adds a fact.
+    let database = Database::create(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(FACTS).unwrap().insert("key:mac:d46e0e022899", "").unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let bundles = Bundles::open(&path, trust()).unwrap();
+    assert_eq!(version(&bundles), None);
+    take(&bundles, bundle(6)).await.unwrap();
+    drop(bundles);
+
+    // The file of another site's edge.
+    let elsewhere = Trust { site: Some(SiteId(Uuid::from_u128(33))), ..trust() };
+    assert_eq!(version(&Bundles::open(&path, elsewhere).unwrap()), None);
+    let bundles = Bundles::open(&path, trust()).unwrap();
+    assert_eq!(version(&bundles), Some(6));
+    let mut held = bundles.held.lock().await;
+    bundles.forget(&mut held).await.unwrap();
+    drop(held);
+    assert_eq!(version(&bundles), None);
+    drop(bundles);
+    assert_eq!(version(&Bundles::open(&path, trust()).unwrap()), None);
+}
