@@ -9,6 +9,7 @@ mod decisions;
 mod document;
 mod events;
 mod fields;
+mod freeradius;
 mod isolation;
 mod outages;
 mod policy;
