@@ -11,7 +11,7 @@ pub const PATH: &str = "/v1/nac/events";
 pub fn record(
     request: AccessRequest,
     answer: Answer,
-    session_key: String,
+    session_key: &str,
 ) -> Result<String, serde_json::Error> {
     let decision = json!({
         "type": "decision",

@@ -193,7 +193,7 @@ impl Shared {
 
     /// Keeps a decision for the cloud. `false`: it could not be kept.
     async fn record(&self, request: AccessRequest, answer: Answer, key: String) -> bool {
-        let kept = match offline::record(request, answer, key) {
+        let kept = match offline::record(request, answer, &key) {
             Ok(body) => {
                 self.courier.keep(offline::PATH.to_owned(), body).await.map_err(|error| error.to_string())
             }

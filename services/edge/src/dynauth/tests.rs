@@ -3,7 +3,7 @@ use std::sync::Arc;
 use time::macros::datetime;
 
 use super::*;
-use crate::testing::{Manner, StubNas, is_signed};
+use crate::testing::{Manner, StubNas, attribute, is_signed};
 use crate::vendor::{SessionName, Vendor, order};
 
 const SECRET: &str = "s3cret";
@@ -36,6 +36,7 @@ async fn the_nas_says_yes_or_why_not() {
     assert_eq!(sent, Answered::Nak { error_cause: Some(503), message: None });
     let received = nas.received();
     assert!(received.iter().all(|request| is_signed(request, SECRET)));
+    assert_eq!(attribute(&received[1], 44).as_deref(), Some(&b"2"[..]));
     assert_ne!(received[0][1], received[1][1], "each request has an identifier of its own");
 }
 
@@ -95,4 +96,111 @@ async fn no_more_than_a_few_wait_for_one_nas() {
     nas.behave(Manner::Ack);
     let sent = client.send(nas.address, &disconnect("9"), SECRET.as_bytes()).await.unwrap();
     assert_eq!(sent, Answered::Ack);
+}
+
+/// A NAS of the field's own: FreeRADIUS as a CoA server, that takes nothing without Message-Authenticator.
+struct FreeRadius {
+    process: std::process::Child,
+    address: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl FreeRadius {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().display().to_string();
+        let address = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let config = format!(
+            r#"
+            prefix = /usr
+            libdir = /usr/lib/freeradius
+            raddbdir = {path}
+            logdir = {path}
+            run_dir = {path}
+            log {{
+                destination = stdout
+            }}
+            modules {{
+                always reject {{
+                    rcode = reject
+                }}
+                always ok {{
+                    rcode = ok
+                }}
+            }}
+            client edge {{
+                ipaddr = 127.0.0.1
+                secret = {SECRET}
+                require_message_authenticator = yes
+            }}
+            server coa {{
+                listen {{
+                    type = coa
+                    ipaddr = 127.0.0.1
+                    port = {}
+                }}
+                recv-coa {{
+                    if (&Event-Timestamp && "%{{Acct-Session-Id}} %{{Calling-Station-Id}} %{{Cisco-AVPair}}" == "known D4-6E-0E-02-28-96 subscriber:command=reauthenticate") {{
+                        ok
+                    }}
+                    else {{
+                        update reply {{ Error-Cause := Session-Context-Not-Found }}
+                        reject
+                    }}
+                }}
+                send-coa {{
+                    ok
+                }}
+            }}
+            "#,
+            address.port()
+        );
+        std::fs::write(directory.path().join("radiusd.conf"), config).unwrap();
+        std::fs::write(directory.path().join("dictionary"), "$INCLUDE /usr/share/freeradius/dictionary\n")
+            .unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let mut command = std::process::Command::new("freeradius");
+        command.args(["-f", "-X", "-d", &path]).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut process = command.spawn().unwrap();
+        for _ in 0..400 {
+            let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
+            if log.contains("Ready to process requests") {
+                return Self { process, address, _directory: directory };
+            }
+            assert!(process.try_wait().unwrap().is_none(), "{log}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{}", std::fs::read_to_string(directory.path().join("log")).unwrap());
+    }
+}
+
+impl Drop for FreeRadius {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn freeradius_takes_our_requests_and_its_answers_are_believed() {
+    let nas = FreeRadius::start().await;
+    let client = DynAuth::new(&Limits { coa_retransmit_milliseconds: 1_000, ..limits() });
+    let reauthenticate = |session: &str| {
+        let name = SessionName {
+            acct_session_id: Some(session.to_owned()),
+            mac: Some("d4:6e:0e:02:28:96".parse().unwrap()),
+            user_name: Some("ada".to_owned()),
+            nas_ip: Some("127.0.0.1".parse().unwrap()),
+            ..SessionName::default()
+        };
+        let now = datetime!(2026-11-20 12:00 UTC);
+        order(Vendor::CiscoIos, None, domain::coa::CoaKind::Reauth, &name, now).unwrap()
+    };
+    let sent = client.send(nas.address, &reauthenticate("known"), SECRET.as_bytes()).await.unwrap();
+    assert_eq!(sent, Answered::Ack);
+    let sent = client.send(nas.address, &reauthenticate("unknown"), SECRET.as_bytes()).await.unwrap();
+    assert_eq!(sent, Answered::Nak { error_cause: Some(503), message: None });
+    // With another secret, FreeRADIUS does not answer at all.
+    let sent = client.send(nas.address, &reauthenticate("known"), b"other").await.unwrap();
+    assert!(matches!(sent, Answered::Timeout { .. }));
 }
