@@ -1,0 +1,49 @@
+#!/bin/sh
+# Writes the settings that the environment names into gatehouse.conf, says what is missing, and starts the server.
+set -eu
+
+raddb=/etc/freeradius/gatehouse
+conf="$raddb/gatehouse.conf"
+
+fail() {
+    printf 'gatehouse-freeradius: %s\n' "$*" >&2
+    exit 1
+}
+
+# set_to <name in gatehouse.conf> <value>; where gatehouse.conf is mounted read-only, it is the operator's own.
+set_to() {
+    case "$2" in
+        *[\"\\\$%]* | *"
+"*) fail "$1: leave out quotes, backslashes, dollar and percent signs" ;;
+    esac
+    [ -w "$conf" ] || fail "$conf is mounted: set $1 there, not in the environment"
+    awk -v name="$1" -v value="$2" '
+        { key = $0; sub(/=.*/, "", key); gsub(/[ \t]/, "", key) }
+        key == name && !done { indent = $0; sub(/[^ \t].*/, "", indent); print indent name " = \"" value "\""; done = 1; next }
+        { print }' "$conf" > "$conf.new"
+    cat "$conf.new" > "$conf"
+    rm "$conf.new"
+}
+
+# The token may come as a file, as secrets do.
+if [ -n "${GATEHOUSE_TOKEN_FILE:-}" ]; then
+    GATEHOUSE_TOKEN="$(cat "$GATEHOUSE_TOKEN_FILE")" || fail "GATEHOUSE_TOKEN_FILE cannot be read"
+fi
+[ -z "${GATEHOUSE_URL:-}" ] || set_to url "${GATEHOUSE_URL%/}"
+[ -z "${GATEHOUSE_TOKEN:-}" ] || set_to token "$GATEHOUSE_TOKEN"
+[ -z "${GATEHOUSE_CA_FILE:-}" ] || set_to ca_file "$GATEHOUSE_CA_FILE"
+[ -z "${GATEHOUSE_CRITICAL_VLAN:-}" ] || set_to critical_vlan "$GATEHOUSE_CRITICAL_VLAN"
+unset GATEHOUSE_TOKEN
+
+grep -Eq '^[[:space:]]*token = "ghe_[^"]{60,}"' "$conf" ||
+    fail "no token: set GATEHOUSE_TOKEN_FILE (or GATEHOUSE_TOKEN) to the edge's token from the dashboard"
+for file in server.pem server.key clients-ca.pem; do
+    [ -r "$raddb/certs/$file" ] || fail "$raddb/certs/$file is missing: see the README"
+done
+if [ -r "$raddb/certs/radsec.pem" ]; then
+    ln -sf ../sites-available/gatehouse-radsec "$raddb/sites-enabled/gatehouse-radsec"
+fi
+chown -R freerad:freerad /var/lib/freeradius/gatehouse
+
+freeradius -C -n radiusd -d "$raddb" > /tmp/check.log 2>&1 || { cat /tmp/check.log >&2; fail "the configuration does not hold"; }
+exec freeradius -f -l stdout -n radiusd -d "$raddb" "$@"
