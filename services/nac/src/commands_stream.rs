@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use domain::CommandId;
@@ -106,8 +107,12 @@ impl Streaming {
             if shared.stop.is_cancelled() || Instant::now() >= *until {
                 return None;
             }
-            // Err: revoked. Where nobody knows, it goes on until somebody does.
-            MaybeCaller::from_request_parts(parts, shared).await.ok()?;
+            // Revoked. Where nobody knows, it goes on until somebody does.
+            if let Err(problem) = MaybeCaller::from_request_parts(parts, shared).await
+                && problem.status == StatusCode::UNAUTHORIZED.as_u16()
+            {
+                return None;
+            }
             let listening = shared.wakeups.listen(caller.org, caller.edge);
             let rung = listening.bell.notified();
             tokio::pin!(rung);

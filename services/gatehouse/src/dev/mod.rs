@@ -4,6 +4,7 @@
 //! role as a process of its own, seeds a demo organization, and keeps all of it alive until Ctrl-C.
 
 mod app_certificate;
+mod bundle_key;
 mod data;
 mod demo_policy;
 pub mod edge;

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use store::{Store, StoreConfig};
 
 use super::app_certificate::AppCertificate;
+use super::bundle_key::BundleKey;
 use super::data::Data;
 use super::supervise::{Kept, Spec, log_file, wait_until};
 use super::{env_file, say};
@@ -60,6 +61,7 @@ impl Stack {
         let ports = Ports::choose(data)?;
         let addresses = ports.addresses();
         let certificate = AppCertificate::ensure(data)?;
+        let bundle_key = BundleKey::ensure(data)?;
         say("Starting the Microsoft simulator and every role of Gatehouse");
         self.simulator(data, &ports, &certificate)?;
         let redis_url = servers.redis_url();
@@ -78,6 +80,7 @@ impl Stack {
                 ("MICROSOFT_GRAPH_URL", addresses.simulator.clone()),
                 ("MICROSOFT_CLIENT_ID", CLIENT_ID.to_owned()),
                 ("MICROSOFT_CLIENT_CERTIFICATE_FILE", certificate.with_key.display().to_string()),
+                ("BUNDLE_SIGNING_KEY_FILE", bundle_key.path.display().to_string()),
                 ("SYNC_SWEEP_INTERVAL_SECONDS", SWEEP_SECONDS.to_owned()),
             ];
             self.role(data, role, settings)?;
@@ -97,7 +100,8 @@ impl Stack {
             wait_until(role, &log, PATIENCE, || ready(format!("http://127.0.0.1:{port}/readyz"))).await?;
         }
         let microsoft = microsoft(&addresses, &certificate)?;
-        Ok(Started { addresses, database_url, redis_url, microsoft })
+        let bundle_public_key = bundle_key.public;
+        Ok(Started { addresses, database_url, redis_url, microsoft, bundle_public_key })
     }
 
     /// Stops everything, newest first.
@@ -182,6 +186,8 @@ pub struct Started {
     pub redis_url: String,
     /// Of the demo's own app registration.
     pub microsoft: MicrosoftConfig,
+    /// What edges know bundles by.
+    pub bundle_public_key: String,
 }
 
 impl Started {
@@ -192,6 +198,7 @@ impl Started {
             ("GATEHOUSE_NAC_URL", self.addresses.nac.clone()),
             ("GATEHOUSE_ORG_ID", org.to_owned()),
             ("GATEHOUSE_EDGE_TOKEN", edge_token.to_owned()),
+            ("GATEHOUSE_BUNDLE_PUBLIC_KEY", self.bundle_public_key.clone()),
             ("SIMULATOR_URL", self.addresses.simulator.clone()),
             ("DATABASE_URL", self.database_url.clone()),
             ("REDIS_URL", self.redis_url.clone()),
