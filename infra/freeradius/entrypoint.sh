@@ -1,8 +1,10 @@
 #!/bin/sh
-# Writes the settings that the environment names into gatehouse.conf, says what is missing, and starts the server.
+# Takes a copy of the configuration that the server's user may read, whoever owns what is mounted; writes the settings
+# that the environment names into it, says what is missing, and starts the server.
 set -eu
 
-raddb=/etc/freeradius/gatehouse
+source=/etc/freeradius/gatehouse
+raddb=/run/freeradius/gatehouse
 conf="$raddb/gatehouse.conf"
 
 fail() {
@@ -10,20 +12,23 @@ fail() {
     exit 1
 }
 
-# set_to <name in gatehouse.conf> <value>; where gatehouse.conf is mounted read-only, it is the operator's own.
+# set_to <name in gatehouse.conf> <value>
 set_to() {
     case "$2" in
         *[\"\\\$%]* | *"
 "*) fail "$1: leave out quotes, backslashes, dollar and percent signs" ;;
     esac
-    [ -w "$conf" ] || fail "$conf is mounted: set $1 there, not in the environment"
     awk -v name="$1" -v value="$2" '
         { key = $0; sub(/=.*/, "", key); gsub(/[ \t]/, "", key) }
         key == name && !done { indent = $0; sub(/[^ \t].*/, "", indent); print indent name " = \"" value "\""; done = 1; next }
         { print }' "$conf" > "$conf.new"
-    cat "$conf.new" > "$conf"
-    rm "$conf.new"
+    mv "$conf.new" "$conf"
 }
+
+umask 077
+rm -rf "$raddb"
+cp -rL "$source" "$raddb"
+set_to confdir "$raddb"
 
 # The token may come as a file, as secrets do.
 if [ -n "${GATEHOUSE_TOKEN_FILE:-}" ]; then
@@ -38,12 +43,17 @@ unset GATEHOUSE_TOKEN
 grep -Eq '^[[:space:]]*token = "ghe_[^"]{60,}"' "$conf" ||
     fail "no token: set GATEHOUSE_TOKEN_FILE (or GATEHOUSE_TOKEN) to the edge's token from the dashboard"
 for file in server.pem server.key clients-ca.pem; do
-    [ -r "$raddb/certs/$file" ] || fail "$raddb/certs/$file is missing: see the README"
+    [ -r "$raddb/certs/$file" ] || fail "$source/certs/$file is missing: see the README"
 done
 if [ -r "$raddb/certs/radsec.pem" ]; then
-    ln -sf ../sites-available/gatehouse-radsec "$raddb/sites-enabled/gatehouse-radsec"
+    cp "$raddb/sites-available/gatehouse-radsec" "$raddb/sites-enabled/gatehouse-radsec"
 fi
+chown -R root:freerad "$raddb"
+chmod -R u=rwX,g=rX,o= "$raddb"
 chown -R freerad:freerad /var/lib/freeradius/gatehouse
 
-freeradius -C -n radiusd -d "$raddb" > /tmp/check.log 2>&1 || { cat /tmp/check.log >&2; fail "the configuration does not hold"; }
+freeradius -C -l stdout -n radiusd -d "$raddb" > /tmp/check.log 2>&1 || {
+    cat /tmp/check.log >&2
+    fail "the configuration does not hold"
+}
 exec freeradius -f -l stdout -n radiusd -d "$raddb" "$@"

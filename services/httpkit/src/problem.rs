@@ -125,6 +125,14 @@ impl Problem {
             .detail("Send `Authorization: Bearer <token>` with a token that is not revoked.")
     }
 
+    /// 429: more requests than the caller may make.
+    #[must_use]
+    pub fn too_many(retry_after_seconds: u32) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "More requests than you may make")
+            .detail("Ask again after the seconds in `Retry-After`.")
+            .retry_after(retry_after_seconds)
+    }
+
     /// 503: something of ours is away for the moment.
     #[must_use]
     pub fn unavailable(code: &'static str, detail: &str, retry_after_seconds: u32) -> Self {

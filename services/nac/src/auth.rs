@@ -42,6 +42,7 @@ impl FromRequestParts<Arc<Shared>> for MaybeCaller {
                 if !credential.revoked && bool::from(credential.token_hash.ct_eq(&token.hash())) =>
             {
                 let caller = Caller { org: token.org, edge: credential.edge, site: credential.site };
+                shared.limits.admit(caller.edge)?;
                 if let Some(context) = parts.extensions.get::<RequestContext>() {
                     context.set_org(caller.org);
                     context.set_edge(caller.edge);

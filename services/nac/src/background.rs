@@ -7,7 +7,7 @@ use std::time::Duration;
 use cache::{BusEvent, BusMessage};
 use domain::{EdgeId, OrgId};
 use futures::StreamExt;
-use store::{commands_edge, edges, events};
+use store::{commands_edge, edges, events, sessions};
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const PARTITION_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Commands expired in one transaction.
 const EXPIRED_MAX: i64 = 500;
+/// Sessions ended in one transaction because they fell silent.
+const SILENT_MAX: i64 = 500;
 
 /// When edges called, until it is written down.
 #[derive(Debug, Default)]
@@ -107,6 +109,7 @@ async fn drain(shared: Arc<Shared>, writer: Writer) {
 /// Expires commands, and makes the partitions of the days to come.
 async fn keep_house(shared: Arc<Shared>) {
     let mut partitions_made: Option<tokio::time::Instant> = None;
+    let mut silence_heard: Option<tokio::time::Instant> = None;
     loop {
         if partitions_made.is_none_or(|at| at.elapsed() > PARTITION_INTERVAL) {
             match events::ensure_partitions(&shared.store, shared.clock.now()).await {
@@ -114,6 +117,13 @@ async fn keep_house(shared: Arc<Shared>) {
                 Err(error) => {
                     tracing::warn!(%error, "event partitions could not be made; they are tried again");
                 }
+            }
+        }
+        if silence_heard.is_none_or(|at| at.elapsed() > shared.config.session_silence_interval) {
+            shared.limits.tidy();
+            match end_silent(&shared).await {
+                Ok(()) => silence_heard = Some(tokio::time::Instant::now()),
+                Err(error) => tracing::debug!(%error, "silent sessions could not be ended"),
             }
         }
         if let Err(error) = expire(&shared).await {
@@ -137,6 +147,36 @@ async fn expire(shared: &Shared) -> store::Result<()> {
         commands_edge::expire_due(&mut tx, &shared.ids, shared.clock.now(), EXPIRED_MAX).await?;
         tx.commit().await?;
         shared.announcer.events(org);
+    }
+    Ok(())
+}
+
+/// Ends the sessions whose stop was lost.
+async fn end_silent(shared: &Shared) -> store::Result<()> {
+    if shared.gate.is_closed() {
+        return Ok(());
+    }
+    let span = |span: Duration| span.try_into().unwrap_or(time::Duration::MAX);
+    let silence = sessions::Silence {
+        unknown: span(shared.config.session_silence),
+        shortest: span(shared.config.session_silence_min),
+    };
+    let mut tx = shared.store.system().await?;
+    let orgs = sessions::orgs_with_silent(&mut tx, shared.clock.now(), silence, 1_000).await?;
+    tx.commit().await?;
+    for org in orgs {
+        loop {
+            let mut tx = shared.store.org(org).await?;
+            let ended =
+                sessions::end_silent(&mut tx, &shared.ids, shared.clock.now(), silence, SILENT_MAX).await?;
+            tx.commit().await?;
+            if ended > 0 {
+                shared.announcer.events(org);
+            }
+            if i64::try_from(ended).unwrap_or(0) < SILENT_MAX {
+                break;
+            }
+        }
     }
     Ok(())
 }

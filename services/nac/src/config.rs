@@ -1,5 +1,6 @@
 //! Limits, each with a name and a unit.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use wire::bundle::Signer;
@@ -67,6 +68,16 @@ pub struct NacConfig {
     pub seen_interval: Duration,
     /// An event of the NAS may lie this far back; older ones count as this old.
     pub accounting_age_max: Duration,
+    /// Requests per second that one edge may make of one process, over a long time …
+    pub edge_requests_per_second: NonZeroU32,
+    /// … and at once.
+    pub edge_requests_burst: NonZeroU32,
+    /// A session of which nothing is heard for this long has ended, where its NAS sends no interim updates …
+    pub session_silence: Duration,
+    /// … and otherwise after three of their intervals, but no sooner than this.
+    pub session_silence_min: Duration,
+    /// How often such sessions are looked for.
+    pub session_silence_interval: Duration,
     /// Events taken at once.
     pub events_max: usize,
     /// Longest body of events.
@@ -120,6 +131,11 @@ impl Default for NacConfig {
             expiry_interval: Duration::from_secs(5),
             seen_interval: Duration::from_secs(10),
             accounting_age_max: Duration::from_secs(7 * 86_400),
+            edge_requests_per_second: const { NonZeroU32::new(5_000).unwrap() },
+            edge_requests_burst: const { NonZeroU32::new(20_000).unwrap() },
+            session_silence: Duration::from_secs(2 * 86_400),
+            session_silence_min: Duration::from_secs(15 * 60),
+            session_silence_interval: Duration::from_secs(5 * 60),
             events_max: 500,
             events_bytes_max: 4 * 1024 * 1024,
             events_age_max: Duration::from_secs(90 * 86_400),

@@ -23,6 +23,7 @@ mod events;
 mod facts;
 mod gate;
 mod held;
+mod limits;
 mod metrics;
 mod openapi;
 mod radius;
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub config: NacConfig,
     pub gate: Arc<gate::Gate>,
     pub credentials: credentials::Credentials,
+    pub limits: limits::Limits,
     pub facts: facts::Facts,
     pub recorder: recorder::Recorder,
     pub wakeups: wakeups::Wakeups,
@@ -103,6 +105,7 @@ impl Nac {
         };
         let (recorder, writers) = recorder::start(&config, &writer);
         let shared = Arc::new(Shared {
+            limits: limits::Limits::new(&config),
             credentials: credentials::Credentials::new(&store, &cache, &gate, &config),
             facts: facts::Facts::new(&store, &cache, &gate, &metrics, &config),
             store,

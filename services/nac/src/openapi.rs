@@ -86,6 +86,7 @@ impl IntoResponses for CommonProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[
             ("401", "The credential is missing, wrong or revoked."),
+            ("429", "More requests than one edge may make. Retry-After says when to ask again."),
             (
                 "503",
                 "Too many requests wait, or the stores behind the service are away. Retry-After says when to ask again.",

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use domain::decision::Outcome;
-use domain::event::{DecisionRecord, Event};
+use domain::event::{DecisionRecord, Event, EventKind};
 use domain::request::AccessRequest;
 use domain::resolver::LookupKey;
-use domain::session::{Accounting, ENDED_BY_DENIAL, Stay};
-use domain::{EdgeId, Mac, SessionId, SiteId};
+use domain::session::{Accounting, ENDED_BY_DENIAL, ENDED_BY_SILENCE, Stay};
+use domain::time::Ids;
+use domain::{EdgeId, Mac, OrgId, SessionId, SiteId};
 use ipnetwork::IpNetwork;
 use mac_address::MacAddress;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::events::mac_column;
-use crate::{OrgTx, Result};
+use crate::{OrgTx, Result, SystemTx};
 
 /// A session that is open and was decided: what CoA planning looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -350,4 +351,91 @@ pub async fn vendors_seen(tx: &mut OrgTx, sessions_max: i64) -> Result<Vec<Strin
     .fetch_all(tx.conn())
     .await?;
     Ok(vendors)
+}
+
+/// How long a session may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Of a session whose interval of interim updates is not known: nothing was heard, or nothing but its start.
+    pub unknown: time::Duration,
+    /// Otherwise three times its interval, but no less than this.
+    pub shortest: time::Duration,
+}
+
+/// Organizations that have open sessions which were silent for longer than they may be.
+pub async fn orgs_with_silent(
+    tx: &mut SystemTx,
+    now: OffsetDateTime,
+    silence: Silence,
+    limit: i64,
+) -> Result<Vec<OrgId>> {
+    let orgs = sqlx::query_scalar!(
+        "SELECT DISTINCT org_id FROM session
+         WHERE ended_at IS NULL AND greatest(started_at, decided_at, accounted_at)
+             < $1::timestamptz - CASE WHEN interim_seconds IS NULL THEN make_interval(secs => $2)
+                                      ELSE make_interval(secs => greatest(3 * interim_seconds, $3::double precision)) END
+         LIMIT $4",
+        now,
+        silence.unknown.as_seconds_f64(),
+        silence.shortest.as_seconds_f64(),
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(orgs.into_iter().map(OrgId).collect())
+}
+
+/// Ends up to `limit` sessions that were silent for longer than they may be, at the last that was heard of them, and
+/// tells so. A message that is newer opens them again.
+pub async fn end_silent(
+    tx: &mut OrgTx,
+    ids: &Ids,
+    now: OffsetDateTime,
+    silence: Silence,
+    limit: i64,
+) -> Result<usize> {
+    let org = tx.org();
+    let rows = sqlx::query!(
+        r#"UPDATE session s
+           SET ended_at = greatest(s.started_at, s.decided_at, s.accounted_at), terminate_cause = $6
+           FROM (SELECT id FROM session
+                 WHERE org_id = $1 AND ended_at IS NULL AND greatest(started_at, decided_at, accounted_at)
+                     < $2::timestamptz - CASE WHEN interim_seconds IS NULL THEN make_interval(secs => $3)
+                                              ELSE make_interval(secs => greatest(3 * interim_seconds, $4::double precision)) END
+                 ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED) silent
+           WHERE s.org_id = $1 AND s.id = silent.id
+           RETURNING s.id, s.edge_id, s.site_id, s.mac, s.session_key, s.ended_at AS "heard_at!", s.bytes_in,
+                     s.bytes_out"#,
+        org.uuid(),
+        now,
+        silence.unknown.as_seconds_f64(),
+        silence.shortest.as_seconds_f64(),
+        limit,
+        ENDED_BY_SILENCE,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let ended: Vec<Event> = rows
+        .into_iter()
+        .map(|row| Event {
+            org,
+            id: ids.make(now),
+            at: now,
+            kind: EventKind::NacSessionEnded,
+            mac: row.mac.map(|mac| Mac(mac.bytes())),
+            session: Some(SessionId(row.id)),
+            edge: Some(EdgeId(row.edge_id)),
+            site: Some(SiteId(row.site_id)),
+            summary: "Session ended: nothing was heard of it any more".to_owned(),
+            detail: serde_json::json!({
+                "terminate_cause": ENDED_BY_SILENCE,
+                "session_key": row.session_key,
+                "heard_at": row.heard_at.unix_timestamp(),
+                "bytes_in": row.bytes_in,
+                "bytes_out": row.bytes_out,
+            }),
+        })
+        .collect();
+    crate::events::append_all(tx, &ended).await?;
+    Ok(ended.len())
 }

@@ -201,9 +201,10 @@ impl Profile {
     }
 
     /// By the vendor-specific attributes of a request; `None` where it has none that tell.
-    pub fn recognized<'a>(attributes: impl Iterator<Item = &'a str> + Clone) -> Option<&'static Self> {
+    #[must_use]
+    pub fn recognized(attributes: &[&str]) -> Option<&'static Self> {
         let marked = |profile: &&Self| {
-            attributes.clone().any(|name| profile.marks.iter().any(|mark| name.starts_with(mark)))
+            attributes.iter().any(|name| profile.marks.iter().any(|mark| name.starts_with(mark)))
         };
         PROFILES.iter().find(marked)
     }
@@ -354,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_vendor_is_recognized_by_its_attributes() {
-        let of = |names: &[&str]| Profile::recognized(names.iter().copied()).map(|p| p.vendor);
+        let of = |names: &[&str]| Profile::recognized(names).map(|p| p.vendor);
         assert_eq!(of(&["User-Name", "NAS-Port"]), None);
         assert_eq!(of(&["User-Name", "Aruba-Essid-Name"]), Some(Vendor::Aruba));
         assert_eq!(of(&["Cisco-AVPair", "Airespace-Wlan-Id"]), Some(Vendor::CiscoWlc));

@@ -3,6 +3,7 @@
 mod reader;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use compliance_sync::SyncConfig;
@@ -287,6 +288,24 @@ fn nac(reader: &mut Reader) -> NacListener {
             default.redeliver_after.as_secs(),
             &(1..=3_600),
             "a command that was not acknowledged is handed out again after this",
+        )),
+        edge_requests_per_second: reader.number(
+            "NAC_EDGE_REQUESTS_PER_SECOND",
+            default.edge_requests_per_second,
+            &(const { NonZeroU32::new(1).unwrap() }..=const { NonZeroU32::new(1_000_000).unwrap() }),
+            "what one edge may ask of one process over a long time; more is answered with 429",
+        ),
+        edge_requests_burst: reader.number(
+            "NAC_EDGE_REQUESTS_BURST",
+            default.edge_requests_burst,
+            &(const { NonZeroU32::new(1).unwrap() }..=const { NonZeroU32::new(10_000_000).unwrap() }),
+            "what one edge may ask of one process at once",
+        ),
+        session_silence: seconds(reader.number(
+            "NAC_SESSION_SILENCE_SECONDS",
+            default.session_silence.as_secs(),
+            &(900..=31_536_000),
+            "a session of which nothing is heard for this long has ended, where its NAS sends no interim updates",
         )),
         bundle_recent: seconds(
             86_400

@@ -31,6 +31,7 @@ async fn a_denial_is_a_200_with_an_explicit_verdict() {
     assert_eq!(accepted.headers["content-type"], "application/json");
     assert_eq!(accepted.body["control:Gatehouse-Decision"]["value"], "accept");
     assert_eq!(accepted.body["reply:Tunnel-Private-Group-Id:0"]["value"], "30");
+    world.advance(1);
     let rejected = verdict(&process, &tenant, STRANGER).await;
     assert_eq!(rejected.status, StatusCode::OK);
     assert_eq!(rejected.body["control:Gatehouse-Decision"]["value"], "reject");
@@ -129,4 +130,69 @@ async fn a_revoked_credential_dies_everywhere_within_seconds() {
         })
         .await;
     }
+}
+
+/// Lost stops: with interim updates after three of their intervals, without any after a longer while.
+#[tokio::test]
+async fn a_session_that_fell_silent_ends_and_goes_on_when_it_is_heard_again() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let config = nac::NacConfig {
+        session_silence_interval: std::time::Duration::from_millis(50),
+        ..world.config.clone()
+    };
+    let process = world.process_with(config);
+    let account = async |session: &str, status: &str| {
+        let packet = json!({
+            "Acct-Status-Type": status, "Acct-Session-Id": session, "NAS-Identifier": "sw-1",
+            "Gatehouse-Event-Time": world.now().unix_timestamp(),
+        });
+        assert_eq!(process.post(ACCOUNTING, &tenant.token, &packet).await.status, StatusCode::NO_CONTENT);
+    };
+    let open = async || world.count("SELECT count(*) FROM session WHERE ended_at IS NULL").await;
+    account("with", "Start").await;
+    account("without", "Start").await;
+    world.advance(600);
+    account("with", "Interim-Update").await;
+    world.advance(1_799);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(open().await, 2, "three intervals have not passed");
+    world.advance(2);
+    eventually("the one with interim updates ends", || async { open().await == 1 }).await;
+    let cause =
+        "SELECT count(*) FROM session WHERE terminate_cause = 'Lost-Stop' AND ended_at = accounted_at";
+    assert_eq!(world.count(cause).await, 1);
+    assert_eq!(world.history(&tenant).await.last().unwrap(), "NAC_SESSION_ENDED");
+    account("with", "Interim-Update").await;
+    assert_eq!(open().await, 2, "it was only silent");
+    world.advance(2 * 86_400 + 1);
+    eventually("without interim updates it takes longer", || async { open().await == 0 }).await;
+    let ended = "SELECT count(*) FROM event WHERE kind = 'NAC_SESSION_ENDED'";
+    assert_eq!(world.count(ended).await, 3, "each end is told once");
+}
+
+/// One edge that runs wild is slowed down, and no other.
+#[tokio::test]
+async fn an_edge_may_ask_so_much_and_no_more() {
+    let world = World::new().await;
+    let (one, two) = (world.tenant(1).await, world.tenant(2).await);
+    let config = nac::NacConfig {
+        edge_requests_per_second: 1.try_into().unwrap(),
+        edge_requests_burst: 3.try_into().unwrap(),
+        ..world.config.clone()
+    };
+    let process = world.process_with(config);
+    let asked = (0..30).map(|_| verdict(&process, &one, COMPLIANT));
+    let answers = futures::future::join_all(asked).await;
+    let refused: Vec<&Answer> =
+        answers.iter().filter(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS).collect();
+    assert!(!refused.is_empty());
+    assert!(refused.iter().all(|answer| answer.headers["retry-after"] == "1"));
+    assert_eq!(refused[0].body["code"], "too_many_requests");
+    assert_eq!(verdict(&process, &two, COMPLIANT).await.status, StatusCode::OK);
+    // A slower edge is served again.
+    eventually("it is served again", || async {
+        verdict(&process, &one, COMPLIANT).await.status == StatusCode::OK
+    })
+    .await;
 }

@@ -77,8 +77,9 @@ impl Attributes {
     }
 
     /// The names of the attributes.
-    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
-        self.values.keys().map(String::as_str)
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.values.keys().map(String::as_str).collect()
     }
 
     /// A whole number.

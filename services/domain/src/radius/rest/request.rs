@@ -136,7 +136,7 @@ fn nas(attributes: &Attributes) -> Nas {
     Nas {
         ip: ip("NAS-IP-Address").or_else(|| ip("NAS-IPv6-Address")),
         identifier: attributes.first("NAS-Identifier").map(str::to_owned),
-        vendor: vendor.or_else(|| Profile::recognized(attributes.names()).map(|p| p.name.to_owned())),
+        vendor: vendor.or_else(|| Profile::recognized(&attributes.names()).map(|p| p.name.to_owned())),
         port_type: attributes.first("NAS-Port-Type").and_then(port_type),
         port_id: port.map(str::to_owned),
     }

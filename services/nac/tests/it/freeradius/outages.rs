@@ -26,9 +26,9 @@ async fn the_last_decision_holds_and_an_unknown_client_stays_out() {
     assert_eq!(first.vlan(), Some("30"));
     for stalled in [false, true] {
         if stalled {
-            site.rig.wire.stall()
+            site.rig.wire.stall();
         } else {
-            site.rig.wire.cut()
+            site.rig.wire.cut();
         }
         let kept = site.rig.mab(COMPLIANT).await;
         assert_eq!(kept.vlan(), Some("30"), "the last decision");

@@ -303,7 +303,8 @@ impl Drop for Rig {
             let _ = server.wait();
         }
         if std::thread::panicking() {
-            eprintln!("{}", self.log());
+            // Beside the message of what failed.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), self.log().as_bytes());
         }
     }
 }
