@@ -1,12 +1,16 @@
 //! The cloud, as the agent reaches it: with limits of time, and a breaker that spares clients the wait while it is
 //! away.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
+use eventsource_stream::{Event, Eventsource};
+use futures::{Stream, StreamExt};
 use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
@@ -100,6 +104,35 @@ impl Cloud {
     /// Gets, whatever the breaker says.
     pub async fn get(&self, path: &str, within: Duration) -> Reply {
         self.send(self.http.get(self.url(path)), None, within).await
+    }
+
+    /// Opens a stream of server-sent events, from behind the last one that came. `None`: there is none to be had.
+    /// The stream ends where nothing is heard, not even a heartbeat, for `silence`.
+    pub async fn events(
+        &self,
+        path: &str,
+        last: Option<&str>,
+        within: Duration,
+        silence: Duration,
+    ) -> Option<impl Stream<Item = Event> + use<>> {
+        let mut request = self.http.get(self.url(path)).bearer_auth(self.token.expose_secret());
+        request = request.header(header::ACCEPT, "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let answer = tokio::time::timeout(within, request.send()).await.ok()?.ok()?;
+        let kind = answer.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+        if answer.status() != StatusCode::OK || !kind.starts_with("text/event-stream") {
+            return None;
+        }
+        self.breaker.note(true);
+        let bytes = futures::stream::unfold(answer, move |mut answer| async move {
+            let chunk = tokio::time::timeout(silence, answer.chunk()).await.ok()?.ok()??;
+            Some((Ok::<_, Infallible>(chunk), answer))
+        });
+        // What is no event ends the stream, too.
+        let events = bytes.boxed().eventsource().take_while(|event| ready(event.is_ok()));
+        Some(events.filter_map(|event| ready(event.ok())))
     }
 
     fn url(&self, path: &str) -> Url {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use domain::coa::CoaKind;
 use domain::time::SharedClock;
 use domain::{CommandId, Mac, SessionId};
+use futures::StreamExt;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,7 +29,14 @@ use crate::vendor::{SessionName, Vendor, order};
 
 /// Beyond the wait of a poll: the way there and back.
 const POLL_MARGIN: Duration = Duration::from_secs(10);
-/// Longest pause between polls that fail.
+const STREAM: &str = "/v1/nac/commands/stream";
+/// How long a stream may take to begin.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The cloud sends a heartbeat every 15 seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// Between one try and the next …
+const PAUSE: Duration = Duration::from_millis(100);
+/// … and after failures at most.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
@@ -92,36 +100,55 @@ impl Dispatcher {
         })
     }
 
-    /// Polls until `stop`; then waits for what is under way.
+    /// Listens until `stop`; then waits for what is under way. Where the way to the cloud lets no stream through, it
+    /// polls.
     pub async fn run(self: &Arc<Self>, cloud: &Cloud, poll: Duration, stop: &CancellationToken) {
-        let path = format!("/v1/nac/commands?wait={}", poll.as_secs());
-        let mut pause = Duration::from_millis(500);
+        let mut pause = PAUSE;
+        let mut last = None;
         while !stop.is_cancelled() {
-            let polled = tokio::select! {
-                reply = cloud.get(&path, poll + POLL_MARGIN) => reply,
+            // A proxy that holds streams back must not keep commands from us.
+            let heard = async { self.listen(cloud, &mut last).await || self.poll(cloud, poll).await };
+            let heard = tokio::select! {
+                heard = heard => heard,
                 () = stop.cancelled() => break,
             };
-            let commands = match polled {
-                Reply::Said(said) if said.status.is_success() => {
-                    serde_json::from_slice::<Commands>(&said.body)
-                        .map_err(|error| tracing::error!(%error, "commands cannot be read"))
-                        .ok()
-                }
-                Reply::Said(_) | Reply::Revoked(_) | Reply::Away => None,
-            };
-            if let Some(Commands { commands }) = commands {
-                pause = Duration::from_millis(500);
-                self.accept(commands).await;
-            } else {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = stop.cancelled() => {}
-                }
-                pause = (pause * 2).min(PAUSE_MAX);
+            pause = if heard { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
             }
         }
         self.workers.close();
         self.workers.wait().await;
+    }
+
+    /// Takes commands from a stream until it ends. `false`: none came.
+    async fn listen(self: &Arc<Self>, cloud: &Cloud, last: &mut Option<String>) -> bool {
+        let events = cloud.events(STREAM, last.as_deref(), CONNECT_TIMEOUT, SILENCE_MAX).await;
+        let Some(mut events) = events else { return false };
+        let mut came = false;
+        while let Some(event) = events.next().await {
+            came = true;
+            match serde_json::from_str::<Command>(&event.data) {
+                Ok(command) => self.accept(vec![command]).await,
+                Err(error) => tracing::error!(%error, "a command cannot be read"),
+            }
+            *last = Some(event.id);
+        }
+        came
+    }
+
+    async fn poll(self: &Arc<Self>, cloud: &Cloud, wait: Duration) -> bool {
+        let path = format!("/v1/nac/commands?wait={}", wait.as_secs());
+        let Reply::Said(said) = cloud.get(&path, wait + POLL_MARGIN).await else { return false };
+        if !said.status.is_success() {
+            return false;
+        }
+        match serde_json::from_slice::<Commands>(&said.body) {
+            Ok(Commands { commands }) => self.accept(commands).await,
+            Err(error) => tracing::error!(%error, "commands cannot be read"),
+        }
+        true
     }
 
     async fn accept(self: &Arc<Self>, commands: Vec<Command>) {
@@ -250,3 +277,6 @@ impl Dispatcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;
