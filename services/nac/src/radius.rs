@@ -63,7 +63,9 @@ pub(crate) async fn authorize(
         let Recorded { record, recorded } =
             record(&shared, caller.org, deciding, asked.session_key, started).await?;
         let vendor = record.request.nas.vendor.as_deref();
-        Ok(Json(answer::write(&record.answer, vendor, Some(&record.session_key), recorded)))
+        let mut told = answer::write(&record.answer, vendor, Some(&record.session_key), recorded);
+        answer::name_client(&mut told, record.request.user_name.as_deref(), attributes.first("User-Name"));
+        Ok(Json(told))
     }
     .instrument(span)
     .await

@@ -105,7 +105,10 @@ pub async fn fetch(
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
                      c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
-                     (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
+                     (SELECT CASE WHEN s.acct_session_id IS NULL THEN s.request
+                             -- The NAS's own name of the stay, where only accounting told it.
+                             ELSE jsonb_set(s.request, '{session_id}', to_jsonb(s.acct_session_id)) END
+                      FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
         org.uuid(),
         edge.uuid(),
         now,

@@ -52,6 +52,17 @@ pub fn write(answer: &Answer, vendor: Option<&str>, session_key: Option<&str>, r
     Value::Object(out)
 }
 
+/// Tells the NAS the client's name, where what the client called itself was another and the answer gives none: the NAS
+/// uses it in accounting (RFC 2865 5.1), and knows the session by it in a Change of Authorization.
+pub fn name_client(answer: &mut Value, name: Option<&str>, claimed: Option<&str>) {
+    let Value::Object(out) = answer else { return };
+    let Some(name) = name.filter(|name| claimed != Some(name) && name.len() <= 253) else { return };
+    if out.get(VERDICT).is_some_and(|verdict| verdict["value"] == "accept") {
+        let told = json!({"op": ":=", "do_xlat": false, "value": name});
+        out.entry("reply:User-Name").or_insert(told);
+    }
+}
+
 /// An attribute that may carry a tag and has none gets tag 0, which is none on the wire (RFC 2868 3.1).
 fn tagged(name: &str) -> String {
     let takes_tag = Dictionary::get().attribute(name).is_some_and(|attribute| attribute.tagged);

@@ -278,6 +278,21 @@ fn an_answer_says_its_verdict_and_expands_nothing() {
     assert!(denied.as_object().unwrap().keys().all(|name| name.starts_with("control:")));
 }
 
+#[test]
+fn the_nas_learns_the_name_that_was_verified() {
+    let named = |outcome: Outcome, claimed| {
+        let mut wire = answer::write(&answered(outcome), None, None, true);
+        answer::name_client(&mut wire, Some("LAPTOP-1"), Some(claimed));
+        wire["reply:User-Name"]["value"].as_str().map(str::to_owned)
+    };
+    let permit = || Outcome { permit: true, ..Outcome::default() };
+    assert_eq!(named(permit(), "anonymous").as_deref(), Some("LAPTOP-1"));
+    assert_eq!(named(permit(), "LAPTOP-1"), None);
+    assert_eq!(named(Outcome::DENY, "anonymous"), None);
+    let label = Outcome { user_name: Some("label".into()), ..permit() };
+    assert_eq!(named(label, "anonymous").as_deref(), Some("label"));
+}
+
 /// Any JSON, with names that mean something.
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

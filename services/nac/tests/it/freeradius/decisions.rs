@@ -26,7 +26,7 @@ async fn a_certificate_leads_to_its_devices_vlan() {
     let got = rig.eap(STRANGER, &rig.tls("compliant", "ceo@contoso.example", &says)).await;
     assert_eq!(got.vlan(), Some("30"));
     assert!(got.value("Message-Authenticator").is_some());
-    assert_eq!(got.value("User-Name"), None, "the name outside of the tunnel is nobody's");
+    assert!(got.value("User-Name").is_some_and(|name| !name.starts_with("ceo")), "{got:?}");
     assert_eq!(site.last_decision("/request/user_name").await, json!("jörg@contoso.example"));
     assert_eq!(site.last_decision("/request/ssid").await, json!("corp"));
     assert_eq!(site.last_decision("/request/nas/ip").await, json!("192.0.2.7"));
