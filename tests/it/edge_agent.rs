@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use domain::time::{Ids, SystemClock};
 use edge::{Agent, EdgeConfig};
 use gatehouse::dev::edge::Edge;
+use gatehouse_tests::app::BUNDLE_PUBLIC_KEY;
 use gatehouse_tests::journey::{self, Journey};
 use gatehouse_tests::nas::{Manner, StubNas, attribute, is_signed};
 use gatehouse_tests::processes::{Victim, program};
@@ -22,12 +23,6 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 const SECRET: &str = "s3cret";
-/// Of RFC 8410 10.3.
-const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
------END PRIVATE KEY-----";
-const PUBLIC_KEY: &str = "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
-
 /// The agent's own file. Requests of the journey come from the NAS 192.0.2.10.
 fn config(
     directory: &Path,
@@ -40,7 +35,7 @@ fn config(
         r#"
         listen = "{listen}"
         directory = "{}"
-        bundle_public_keys = ["{PUBLIC_KEY}"]
+        bundle_public_keys = ["{BUNDLE_PUBLIC_KEY}"]
         [cloud]
         url = "{cloud}"
         token = "{token}"
@@ -99,7 +94,6 @@ impl Running {
 
 async fn app() -> TestApp {
     let settings = vec![
-        ("BUNDLE_SIGNING_KEY", SIGNING_KEY.to_owned()),
         ("NAC_REDELIVER_AFTER_SECONDS", "1".to_owned()),
         ("NAC_BUNDLE_INTERVAL_SECONDS", "1".to_owned()),
     ];

@@ -106,9 +106,15 @@ async fn partitions_cannot_be_reached_directly() {
 /// Two organizations that went through the whole journey, so that every table holds rows of both.
 async fn two_organizations() -> (TestApp, OrgId, OrgId) {
     let app = TestApp::start().await;
-    let a = journey::whole(&app, "contoso.example").await.org;
-    let b = journey::whole(&app, "fabrikam.example").await.org;
-    (app, a, b)
+    let mut orgs = Vec::new();
+    for tenant in ["contoso.example", "fabrikam.example"] {
+        let journey = journey::whole(&app, tenant).await;
+        let url = app.nac_url.join("/v1/nac/bundle").unwrap();
+        let bundle = reqwest::Client::new().get(url).bearer_auth(&journey.token).send().await.unwrap();
+        assert_eq!(bundle.status().as_u16(), 200);
+        orgs.push(journey.org);
+    }
+    (app, orgs[0], orgs[1])
 }
 
 #[tokio::test(flavor = "multi_thread")]
