@@ -7,7 +7,7 @@ use std::time::Duration;
 use cache::{BusEvent, BusMessage};
 use domain::{EdgeId, OrgId};
 use futures::StreamExt;
-use store::{commands_edge, edges, events, sessions};
+use store::{commands_edge, edges, events, orgs, sessions};
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ const PARTITION_INTERVAL: Duration = Duration::from_secs(3_600);
 const EXPIRED_MAX: i64 = 500;
 /// Sessions ended in one transaction because they fell silent.
 const SILENT_MAX: i64 = 500;
+/// Organizations gone through at once.
+const ORGS_PAGE: i64 = 500;
 
 /// When edges called, until it is written down.
 #[derive(Debug, Default)]
@@ -161,24 +163,32 @@ async fn end_silent(shared: &Shared) -> store::Result<()> {
         unknown: span(shared.config.session_silence),
         shortest: span(shared.config.session_silence_min),
     };
-    let mut tx = shared.store.system().await?;
-    let orgs = sessions::orgs_with_silent(&mut tx, shared.clock.now(), silence, 1_000).await?;
-    tx.commit().await?;
-    for org in orgs {
-        loop {
-            let mut tx = shared.store.org(org).await?;
-            let ended =
-                sessions::end_silent(&mut tx, &shared.ids, shared.clock.now(), silence, SILENT_MAX).await?;
-            tx.commit().await?;
-            if ended > 0 {
-                shared.announcer.events(org);
-            }
-            if i64::try_from(ended).unwrap_or(0) < SILENT_MAX {
-                break;
-            }
+    let mut last = None;
+    loop {
+        let mut tx = shared.store.system().await?;
+        let page = orgs::ids_page(&mut tx, last, ORGS_PAGE).await?;
+        tx.commit().await?;
+        let Some(org) = page.last() else { return Ok(()) };
+        last = Some(*org);
+        for org in page {
+            end_silent_of(shared, org, silence).await?;
         }
     }
-    Ok(())
+}
+
+async fn end_silent_of(shared: &Shared, org: OrgId, silence: sessions::Silence) -> store::Result<()> {
+    loop {
+        let mut tx = shared.store.org(org).await?;
+        let ended =
+            sessions::end_silent(&mut tx, &shared.ids, shared.clock.now(), silence, SILENT_MAX).await?;
+        tx.commit().await?;
+        if ended > 0 {
+            shared.announcer.events(org);
+        }
+        if i64::try_from(ended).unwrap_or(0) < SILENT_MAX {
+            return Ok(());
+        }
+    }
 }
 
 async fn note_seen(shared: Arc<Shared>) {

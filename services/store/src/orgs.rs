@@ -166,3 +166,15 @@ pub async fn snapshot(tx: &mut OrgTx) -> Result<Option<OrgSnapshot>> {
         policy,
     }))
 }
+
+/// The ids of organizations, in their order, after `after`: for housekeeping that goes from one to the next.
+pub async fn ids_page(tx: &mut SystemTx, after: Option<OrgId>, limit: i64) -> Result<Vec<OrgId>> {
+    let orgs = sqlx::query_scalar!(
+        "SELECT org_id FROM org WHERE $1::uuid IS NULL OR org_id > $1 ORDER BY org_id LIMIT $2",
+        after.map(OrgId::uuid),
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(orgs.into_iter().map(OrgId).collect())
+}

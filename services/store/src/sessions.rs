@@ -8,7 +8,7 @@ use domain::request::AccessRequest;
 use domain::resolver::LookupKey;
 use domain::session::{Accounting, ENDED_BY_DENIAL, ENDED_BY_SILENCE, Stay};
 use domain::time::Ids;
-use domain::{EdgeId, Mac, OrgId, SessionId, SiteId};
+use domain::{EdgeId, Mac, SessionId, SiteId};
 use ipnetwork::IpNetwork;
 use mac_address::MacAddress;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::events::mac_column;
-use crate::{OrgTx, Result, SystemTx};
+use crate::{OrgTx, Result};
 
 /// A session that is open and was decided: what CoA planning looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -360,29 +360,6 @@ pub struct Silence {
     pub unknown: time::Duration,
     /// Otherwise three times its interval, but no less than this.
     pub shortest: time::Duration,
-}
-
-/// Organizations that have open sessions which were silent for longer than they may be.
-pub async fn orgs_with_silent(
-    tx: &mut SystemTx,
-    now: OffsetDateTime,
-    silence: Silence,
-    limit: i64,
-) -> Result<Vec<OrgId>> {
-    let orgs = sqlx::query_scalar!(
-        "SELECT DISTINCT org_id FROM session
-         WHERE ended_at IS NULL AND greatest(started_at, decided_at, accounted_at)
-             < $1::timestamptz - CASE WHEN interim_seconds IS NULL THEN make_interval(secs => $2)
-                                      ELSE make_interval(secs => greatest(3 * interim_seconds, $3::double precision)) END
-         LIMIT $4",
-        now,
-        silence.unknown.as_seconds_f64(),
-        silence.shortest.as_seconds_f64(),
-        limit,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    Ok(orgs.into_iter().map(OrgId).collect())
 }
 
 /// Ends up to `limit` sessions that were silent for longer than they may be, at the last that was heard of them, and
