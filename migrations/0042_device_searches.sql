@@ -1,0 +1,23 @@
+-- Columns and indexes for the inventory and the link's page, so that they hold at ten million devices.
+
+ALTER TABLE device
+    -- The order of the inventory: names in lower case by their bytes, those without a name last. Collation "C" makes
+    -- the start of a name a range of the index, whatever the database's own collation is.
+    ADD COLUMN list_key text COLLATE "C" GENERATED ALWAYS AS (coalesce(name_key, E'\U0010FFFF')) STORED,
+    ADD COLUMN user_key text COLLATE "C" GENERATED ALWAYS AS (lower(user_principal_name)) STORED;
+DROP INDEX device_listed;
+-- Each filter comes in the list's order, so that a page costs what it shows.
+CREATE INDEX device_listed ON device (org_id, list_key, link_id, id);
+CREATE INDEX device_listed_link ON device (org_id, link_id, list_key, id);
+CREATE INDEX device_listed_state ON device (org_id, compliance, list_key, link_id, id);
+DROP INDEX device_compliance;
+CREATE INDEX device_listed_os ON device (org_id, os, list_key, link_id, id) WHERE os IS NOT NULL;
+CREATE INDEX device_listed_owner ON device (org_id, owner, list_key, link_id, id) WHERE owner IS NOT NULL;
+CREATE INDEX device_listed_missing ON device (org_id, list_key, link_id, id) WHERE missing_since IS NOT NULL;
+CREATE INDEX device_listed_hot ON device (org_id, list_key, link_id, id) WHERE next_look_at IS NOT NULL;
+CREATE INDEX device_user ON device (org_id, user_key, link_id, id) WHERE user_key IS NOT NULL;
+
+-- Active sessions of a device.
+CREATE INDEX session_device ON session (org_id, device_id) WHERE ended_at IS NULL AND device_id IS NOT NULL;
+-- What waits for an admin.
+CREATE INDEX command_held ON command (org_id, session_id) WHERE state = 'held';
