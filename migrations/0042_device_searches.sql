@@ -15,9 +15,13 @@ CREATE INDEX device_listed_os ON device (org_id, os, list_key, link_id, id) WHER
 CREATE INDEX device_listed_owner ON device (org_id, owner, list_key, link_id, id) WHERE owner IS NOT NULL;
 CREATE INDEX device_listed_missing ON device (org_id, list_key, link_id, id) WHERE missing_since IS NOT NULL;
 CREATE INDEX device_listed_hot ON device (org_id, list_key, link_id, id) WHERE next_look_at IS NOT NULL;
+-- States that Microsoft added later.
+CREATE INDEX device_listed_other ON device (org_id, list_key, link_id, id) WHERE compliance NOT IN
+    ('compliant', 'inGracePeriod', 'noncompliant', 'unknown', 'error', 'conflict', 'configManager');
 CREATE INDEX device_user ON device (org_id, user_key, link_id, id) WHERE user_key IS NOT NULL;
 
--- Active sessions of a device.
-CREATE INDEX session_device ON session (org_id, device_id) WHERE ended_at IS NULL AND device_id IS NOT NULL;
+-- Sessions of a device: those that are active, and its history.
+CREATE INDEX session_device_active ON session (org_id, device_id) WHERE ended_at IS NULL AND device_id IS NOT NULL;
+CREATE INDEX session_device ON session (org_id, device_id, started_at DESC) WHERE device_id IS NOT NULL;
 -- What waits for an admin.
 CREATE INDEX command_held ON command (org_id, session_id) WHERE state = 'held';
