@@ -2,6 +2,7 @@
 //! needed to decide.
 
 pub mod clients;
+pub mod devices;
 pub mod events;
 pub mod hits;
 pub mod links;
