@@ -34,7 +34,10 @@ pub use aadsts::{TokenError, TokenErrorKind, aadsts_code};
 pub use app::{AppRegistration, Certificate, CertificateError, Credential};
 pub use cloud::{Cloud, CloudName};
 pub use consent::{ConsentCallback, ConsentError, ConsentRefusal, ConsentRefusalKind, PendingConsent};
-pub use graph::{DevicesPage, Graph, GraphDevice, GraphError, NextLink, Organization, PAGE_SIZE_MAX};
+pub use graph::{
+    Adapters, BATCH_MAX, BatchItem, DeltaItem, DeltaLink, DeltaNext, DeltaPage, DeltaStart, DeviceFilter,
+    DevicesPage, Graph, GraphDevice, GraphError, NextLink, Organization, PAGE_SIZE_MAX, RemovedReason,
+};
 pub use http::HttpLimits;
 pub use id_token::{DirectoryRole, IdTokenError, VerifiedIdentity};
 pub use sign_in::{PendingSignIn, SignInCallback, SignInError};
