@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri};
 use domain::time::{Clock as _, Ids, ManualClock};
+use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use secrecy::SecretString;
 use time::OffsetDateTime;
@@ -166,6 +167,49 @@ impl Stub {
     pub fn now(&self) -> OffsetDateTime {
         self.clock.now()
     }
+}
+
+/// Any JSON, some of it under the names that Graph uses.
+pub fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        Just(Value::from("7809c88c-b33b-4c1c-94e0-00ce3175037b")),
+        Just(Value::from("0")),
+    ];
+    let name = prop_oneof![
+        prop::sample::select(vec![
+            "value",
+            "responses",
+            "id",
+            "status",
+            "headers",
+            "body",
+            "Retry-After",
+            "@odata.nextLink",
+            "@odata.deltaLink",
+            "@removed",
+            "reason",
+            "deviceId",
+            "isCompliant",
+            "error",
+            "code",
+            "message",
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,8}",
+    ];
+    leaf.prop_recursive(4, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(name.clone(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
 }
 
 pub fn token_path() -> String {
