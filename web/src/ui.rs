@@ -169,6 +169,7 @@ pub(crate) fn event_look(kind: impl AsRef<str>) -> (&'static str, &'static str) 
         Ok(EventKind::NacMdmDeviceNotEnrolled) => ("warn", "unknown"),
         Ok(EventKind::NacMdmComplianceChanged) => ("accent", "shield"),
         Ok(EventKind::NacClientCoaReauth | EventKind::NacClientCoaDisconnect) => ("accent", "bolt"),
+        Ok(EventKind::NacCoaHeld) => ("warn", "warn"),
         Ok(EventKind::NacSessionStarted) => ("", "play"),
         Ok(EventKind::NacSessionEnded) => ("", "ring"),
         Ok(EventKind::NacClientIpAssigned) => ("", "port"),
@@ -180,6 +181,7 @@ pub(crate) fn event_look(kind: impl AsRef<str>) -> (&'static str, &'static str) 
 pub(crate) fn command_state(state: impl AsRef<str>) -> Html {
     let state = state.as_ref();
     let (tone, icon) = match state {
+        "held" => ("warn", "warn"),
         "pending" | "delivered" => ("accent", "clock"),
         "acked" => ("good", "good"),
         "failed" | "expired" => ("bad", "bad"),

@@ -82,7 +82,7 @@ pub(crate) async fn plan_page(
     let Some(snapshot) = orgs::snapshot(&mut tx).await? else { return Ok(None) };
     let policy = snapshot.policy.as_ref().map(|published| ctx.policies.compiled(org, published));
     let ids: Vec<SessionId> = page.iter().map(|session| session.id).collect();
-    let mut standing = commands::standing(&mut tx, &ids).await?;
+    let mut standing = commands::standing(&mut tx, &ids, ctx.clock.now()).await?;
     let keys: BTreeSet<LookupKey> =
         page.iter().flat_map(|session| LookupPlan::of(&session.request).keys()).collect();
     let keys: Vec<LookupKey> = keys.into_iter().collect();

@@ -133,7 +133,8 @@ impl Work {
                     work.commands.insert(*edge);
                     false
                 }
-                None => false,
+                // Planning of holds has its own pages.
+                Some(OutboxMessage::HoldChanged { .. }) | None => false,
             };
             if plans {
                 only_repeats &= claimed.settling;
@@ -164,6 +165,7 @@ impl Carried {
             OutboxMessage::SnapshotChanged { redecide: true } => &[&self.snapshot, &self.plan],
             OutboxMessage::SnapshotChanged { redecide: false } => &[&self.snapshot],
             OutboxMessage::CredentialChanged { .. } => &[&self.credentials],
+            OutboxMessage::HoldChanged { .. } => &[&self.plan],
             OutboxMessage::CommandReady { .. } => &[&self.commands],
         };
         parts.iter().find_map(|part| part.as_ref().err())

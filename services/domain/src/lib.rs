@@ -24,8 +24,8 @@ pub mod snapshot;
 pub mod time;
 
 pub use ids::{
-    AccountId, CommandId, CredentialId, DecisionId, DeviceId, EdgeId, EventId, LabelId, LinkId, OrgId,
-    RuleId, SessionId, SiteId, TransitionId,
+    AccountId, CommandId, CredentialId, DecisionId, DeviceId, EdgeId, EventId, HoldId, LabelId, LinkId,
+    OrgId, RuleId, SessionId, SiteId, TransitionId,
 };
 pub use mac::Mac;
 

@@ -27,6 +27,7 @@
 //! It must not hold a transaction open across HTTP, and knows nothing of pages or cookies: pending values are plain
 //! data that the dashboard keeps in the server-side session.
 
+mod holds;
 mod link;
 mod orgs;
 mod probe;
@@ -44,6 +45,7 @@ use store::audit::Actor;
 use time::OffsetDateTime;
 use url::Url;
 
+pub use holds::{DecidedHold, HoldError};
 pub use link::{LinkError, Linked, PendingLink};
 pub use microsoft::{ConsentCallback, PendingSignIn, SignInCallback, VerifiedIdentity};
 pub use orgs::{CreateOrgError, HomeOrg, JoinError};
