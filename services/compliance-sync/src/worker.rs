@@ -72,7 +72,16 @@ pub(crate) async fn claim(ctx: &Context, limit: usize) -> Result<Vec<ClaimedJob>
     let until = now + ctx.config.lease();
     let mut tx = ctx.store.system().await?;
     let limit = i64::try_from(limit.min(20)).unwrap_or(20);
-    let jobs = jobs::claim(&mut tx, &ctx.owner, now, until, limit).await?;
+    let claim = jobs::Claim {
+        owner: &ctx.owner,
+        class: jobs::JobClass::Long,
+        now,
+        until,
+        limit,
+        troubled_limit: limit,
+        per_link: 2,
+    };
+    let jobs = jobs::claim(&mut tx, claim).await?;
     tx.commit().await?;
     Ok(jobs)
 }
@@ -83,5 +92,6 @@ pub(crate) async fn perform(ctx: &Context, job: ClaimedJob, shutdown: &Cancellat
     let span = tracing::info_span!("sync", org = %lease.org, link = %lease.link, kind = lease.kind.as_str());
     match lease.kind {
         JobKind::Sweep => Box::pin(sweep::run(ctx, job, shutdown)).instrument(span).await,
+        JobKind::Delta | JobKind::Look | JobKind::Enrich | JobKind::Clock => {}
     }
 }

@@ -17,6 +17,7 @@ pub mod holds;
 pub mod jobs;
 pub mod links;
 pub mod looks;
+pub mod looks;
 pub mod orgs;
 pub mod outbox;
 pub mod policies;

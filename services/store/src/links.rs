@@ -91,7 +91,7 @@ fn read_state(word: &str) -> Result<LinkState> {
     word.parse().map_err(|e| StoreError::corrupt("link.state", e))
 }
 
-/// Inserts a connected link, and its sync job, due at once. A tenant that the organization has linked already runs
+/// Inserts a connected link, and its jobs of every kind, due at once. A tenant that the organization has linked already runs
 /// into the unique index `link_tid`.
 pub async fn insert(tx: &mut OrgTx, now: OffsetDateTime, new: NewLink<'_>) -> Result<()> {
     let org = tx.org().uuid();
@@ -110,10 +110,19 @@ pub async fn insert(tx: &mut OrgTx, now: OffsetDateTime, new: NewLink<'_>) -> Re
     )
     .execute(tx.conn())
     .await?;
-    jobs::create(tx, new.id, JobKind::Sweep, now).await
+    create_jobs(tx, new.id, now).await
 }
 
-/// Consent was renewed for a linked tenant: connected again, by whom, and due at once.
+/// Every kind of work, due at once.
+async fn create_jobs(tx: &mut OrgTx, link: LinkId, now: OffsetDateTime) -> Result<()> {
+    for kind in JobKind::ALL {
+        jobs::create(tx, link, kind, now).await?;
+        jobs::set_note(tx, link, kind, None).await?;
+    }
+    Ok(())
+}
+
+/// Consent was renewed for a linked tenant: connected again, by whom, and all its jobs due at once.
 pub async fn relinked(tx: &mut OrgTx, now: OffsetDateTime, renewed: NewLink<'_>) -> Result<()> {
     let org = tx.org().uuid();
     sqlx::query!(
@@ -129,6 +138,7 @@ pub async fn relinked(tx: &mut OrgTx, now: OffsetDateTime, renewed: NewLink<'_>)
     .execute(tx.conn())
     .await?;
     set_state(tx, renewed.id, LinkState::Connected, None, now).await?;
+    create_jobs(tx, renewed.id, now).await?;
     jobs::request_sweep(tx, renewed.id, now).await?;
     Ok(())
 }

@@ -232,7 +232,7 @@ impl Sweep<'_> {
         self.cursor.saved_at = now;
         self.lease_until = now + self.ctx.config.lease();
         let seen = cursor::serialize(&mut self.seen)?;
-        jobs::save_cursor(tx, &self.lease, &self.cursor.to_value()?, &seen, self.lease_until).await
+        jobs::save_cursor(tx, &self.lease, &self.cursor.to_value()?, Some(&seen), self.lease_until).await
     }
 
     /// Counts work done outside of pages, and stores it.
@@ -297,7 +297,8 @@ impl Sweep<'_> {
 
         let interval = Duration::from_secs(ctx.config.sweep_interval_seconds.into());
         let interval = failure::jitter(interval, ctx.config.sweep_jitter_percent, ctx.random(now));
-        let done = Completion { began_at, now, next_due_at: now + interval, redecided: redecide };
+        let done =
+            Completion { began_at, now, next_due_at: now + interval, redecided: redecide, cursor: None };
         jobs::complete(&mut tx, &self.lease, &done).await?;
         tx.commit().await?;
 

@@ -6,6 +6,7 @@ use domain::outbox::OutboxMessage;
 use domain::resolver::LookupKey;
 use domain::{DeviceId, LinkId};
 use store::devices::TouchedDevice;
+use store::jobs::JobKind;
 use store::transitions::{self, Transition};
 use store::{OrgTx, StoreError, events, outbox};
 use time::OffsetDateTime;
@@ -31,6 +32,8 @@ pub(crate) async fn compliance_changes(
             at: now,
             from: change.from.clone(),
             to: change.to.clone(),
+            noticed_by: Some(JobKind::Sweep),
+            visible_after: None,
         })
         .collect();
     transitions::record(tx, &rows).await?;
