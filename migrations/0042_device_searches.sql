@@ -24,4 +24,4 @@ CREATE INDEX device_user ON device (org_id, user_key, link_id, id) WHERE user_ke
 CREATE INDEX session_device_active ON session (org_id, device_id) WHERE ended_at IS NULL AND device_id IS NOT NULL;
 CREATE INDEX session_device ON session (org_id, device_id, started_at DESC) WHERE device_id IS NOT NULL;
 -- What waits for an admin.
-CREATE INDEX command_held ON command (org_id, session_id) WHERE state = 'held';
+CREATE INDEX command_held ON command (org_id, device_id, link_id) WHERE state = 'held';

@@ -54,6 +54,22 @@ impl LinkView {
     }
 }
 
+/// A linked account, for a choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkName {
+    pub id: LinkId,
+    pub tenant_name: String,
+}
+
+/// The linked accounts by name, the oldest first.
+pub async fn names(tx: &mut OrgTx) -> Result<Vec<LinkName>> {
+    let org = tx.org().uuid();
+    let rows = sqlx::query!("SELECT id, tenant_name FROM link WHERE org_id = $1 ORDER BY linked_at, id", org)
+        .fetch_all(tx.conn())
+        .await?;
+    Ok(rows.into_iter().map(|r| LinkName { id: LinkId(r.id), tenant_name: r.tenant_name }).collect())
+}
+
 /// Every linked account, the oldest first.
 pub async fn list(tx: &mut OrgTx) -> Result<Vec<LinkView>> {
     select(tx, None).await

@@ -237,9 +237,8 @@ pub async fn list(
         "SELECT h.*,
                 (SELECT count(*) FROM session s WHERE s.org_id = h.org AND s.device_id = h.id
                      AND s.link_id = h.link_id AND s.ended_at IS NULL) AS sessions,
-                EXISTS (SELECT FROM session s JOIN command c ON c.org_id = s.org_id AND c.session_id = s.id
-                        WHERE s.org_id = h.org AND s.device_id = h.id AND s.link_id = h.link_id
-                            AND s.ended_at IS NULL AND c.state = 'held') AS held
+                EXISTS (SELECT FROM command c WHERE c.org_id = h.org AND c.device_id = h.id
+                            AND c.link_id = h.link_id AND c.state = 'held') AS held
          FROM (SELECT ",
     );
     sql.push_bind(org).push("::uuid AS org, b.* FROM (");
@@ -284,10 +283,17 @@ impl Search<'_> {
             self.push_when(sql, *when);
         }
         self.push_filter(sql);
-        // With the link given, its own index is in the order of what is left.
-        if let Some(DeviceCursor { list_key, link, id }) = self.after {
-            sql.push(" AND (d.list_key, d.link_id, d.id) > (").push_bind(list_key.clone());
-            sql.push(", ").push_bind(link.uuid()).push(", ").push_bind(id.uuid()).push(")");
+        match self.after {
+            None => {}
+            // With the link given, its own index is in the order of what is left.
+            Some(after) if self.filter.link == Some(after.link) => {
+                sql.push(" AND (d.list_key, d.id) > (").push_bind(after.list_key.clone());
+                sql.push(", ").push_bind(after.id.uuid()).push(")");
+            }
+            Some(DeviceCursor { list_key, link, id }) => {
+                sql.push(" AND (d.list_key, d.link_id, d.id) > (").push_bind(list_key.clone());
+                sql.push(", ").push_bind(link.uuid()).push(", ").push_bind(id.uuid()).push(")");
+            }
         }
         sql.push(" ORDER BY d.list_key, d.link_id, d.id LIMIT ").push_bind(self.limit);
     }
@@ -391,9 +397,8 @@ impl Search<'_> {
         }
         if self.filter.held {
             sql.push(
-                " AND EXISTS (SELECT FROM session s JOIN command c ON c.org_id = s.org_id AND c.session_id = s.id
-                              WHERE s.org_id = d.org_id AND s.device_id = d.id AND s.link_id = d.link_id
-                                  AND s.ended_at IS NULL AND c.state = 'held')",
+                " AND EXISTS (SELECT FROM command c WHERE c.org_id = d.org_id AND c.device_id = d.id
+                              AND c.link_id = d.link_id AND c.state = 'held')",
             );
         }
     }
