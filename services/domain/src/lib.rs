@@ -5,6 +5,7 @@
 //!
 //! It must not import tokio, sqlx, axum, reqwest or redis; an architecture test holds that.
 
+pub mod cadence;
 pub mod coa;
 pub mod command;
 pub mod compliance;
