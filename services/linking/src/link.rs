@@ -2,7 +2,7 @@
 
 use domain::{AccountId, LinkId, OrgId};
 use microsoft::{
-    ConsentCallback, ConsentError, ConsentRefusal, GraphError, PendingConsent, VerifiedIdentity,
+    CloudName, ConsentCallback, ConsentError, ConsentRefusal, GraphError, PendingConsent, VerifiedIdentity,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -24,6 +24,8 @@ pub struct PendingLink {
     pub org: OrgId,
     account: AccountId,
     consent: PendingConsent,
+    /// The cloud of the sign-in that named the tenant: the link lives in it.
+    cloud: CloudName,
     /// For display: whose sign-in named the tenant.
     user_name: String,
     /// Entra ID vouched that they administer the tenant.
@@ -187,7 +189,7 @@ impl Linking {
         tenant: &VerifiedIdentity,
     ) -> Result<(Url, PendingLink), LinkError> {
         let privileged = tenant.is_privileged();
-        self.may_link(org, who.account, tenant.tid, privileged).await?;
+        self.may_link(org, who.account, tenant.cloud, tenant.tid, privileged).await?;
         if !privileged {
             if tenant.guest || tenant.roles.is_some() {
                 return Err(LinkError::NotPrivileged);
@@ -204,6 +206,7 @@ impl Linking {
             org,
             account: who.account,
             consent,
+            cloud: tenant.cloud,
             user_name: tenant.user_name.clone(),
             privileged,
             consented: false,
@@ -248,7 +251,7 @@ impl Linking {
         }
         let tenant_name = self.tenant_name(pending).await;
         // Again: since the journey began, the tenant may have been linked elsewhere.
-        self.may_link(pending.org, who.account, pending.tid(), pending.privileged).await?;
+        self.may_link(pending.org, who.account, pending.cloud, pending.tid(), pending.privileged).await?;
         match self.store_link(who, pending, &tenant_name).await {
             // Another tab was faster: its link is renewed.
             Err(LinkError::Store(error)) if error.unique_violation() == Some("link_tid") => {
@@ -259,10 +262,11 @@ impl Linking {
     }
 
     /// The rules that need no word of Microsoft's (see the crate's documentation).
-    async fn may_link(
+    pub(crate) async fn may_link(
         &self,
         org: OrgId,
         account: AccountId,
+        cloud: CloudName,
         tid: Uuid,
         privileged: bool,
     ) -> Result<(), LinkError> {
@@ -275,11 +279,11 @@ impl Linking {
         if privileged {
             return Ok(());
         }
-        if row.home_tid != tid {
+        if row.home_tid != tid || row.home_cloud != cloud.as_str() {
             return Err(LinkError::NotPrivileged);
         }
         let mut tx = self.store().system().await?;
-        let elsewhere = links::is_linked_elsewhere(&mut tx, tid, org).await?;
+        let elsewhere = links::is_linked_elsewhere(&mut tx, cloud.as_str(), tid, org).await?;
         if elsewhere { Err(LinkError::LinkedElsewhere) } else { Ok(()) }
     }
 
@@ -294,10 +298,13 @@ impl Linking {
         if !accounts::is_member(&mut tx, who.account).await? {
             return Err(LinkError::NotFound);
         }
-        let before = links::by_tenant(&mut tx, pending.tid()).await?;
+        let before = links::by_tenant(&mut tx, pending.cloud.as_str(), pending.tid()).await?;
         let link = before.as_ref().map_or_else(|| self.ids().make(now), |row| row.id);
         let new = NewLink {
             id: link,
+            cloud: pending.cloud.as_str(),
+            // Consent was given to Gatehouse's own registration.
+            app: None,
             tid: pending.tid(),
             tenant_name,
             linked_by: who.account,

@@ -80,6 +80,7 @@ impl Linking {
         let identity = self.verify_identity(callback, pending).await?;
         let mut tx = self.store().system().await?;
         let who = SigningIn {
+            cloud: identity.cloud.as_str(),
             tid: identity.tid,
             oid: identity.oid,
             name: &identity.name,

@@ -1,9 +1,14 @@
 //! Where each national cloud of Microsoft lives.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// A cloud of Microsoft, or a stand-in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CloudName {
     /// Commercial, and GCC.
     Global,
@@ -15,6 +20,44 @@ pub enum CloudName {
     China,
     /// Base addresses given by the operator, for example the simulator's.
     Custom,
+}
+
+impl CloudName {
+    /// Every cloud.
+    pub const ALL: [Self; 5] = [Self::Global, Self::GccHigh, Self::Dod, Self::China, Self::Custom];
+
+    /// As it is stored: `global`, `gcc_high`, `dod`, `china` or `custom`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::GccHigh => "gcc_high",
+            Self::Dod => "dod",
+            Self::China => "china",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+impl fmt::Display for CloudName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No cloud of Microsoft has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no cloud has this name: use global, gcc_high, dod, china or custom")]
+pub struct UnknownCloud;
+
+impl FromStr for CloudName {
+    type Err = UnknownCloud;
+
+    /// Dashes count as underscores, as in configuration.
+    fn from_str(text: &str) -> Result<Self, UnknownCloud> {
+        let plain = text.replace('-', "_");
+        Self::ALL.into_iter().find(|cloud| cloud.as_str() == plain).ok_or(UnknownCloud)
+    }
 }
 
 /// The endpoints of a cloud. An app registration belongs to exactly one.

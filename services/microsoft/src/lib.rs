@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 pub use aadsts::{TokenError, TokenErrorKind, aadsts_code};
 pub use app::{AppRegistration, Certificate, CertificateError, Credential};
-pub use cloud::{Cloud, CloudName};
+pub use cloud::{Cloud, CloudName, UnknownCloud};
 pub use consent::{ConsentCallback, ConsentError, ConsentRefusal, ConsentRefusalKind, PendingConsent};
 pub use graph::{
     Adapters, BATCH_MAX, BatchItem, DeltaItem, DeltaLink, DeltaNext, DeltaPage, DeltaStart, DeviceFilter,

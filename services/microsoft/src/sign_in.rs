@@ -136,7 +136,8 @@ impl Microsoft {
         let code = callback.code.clone().filter(|code| !code.is_empty()).ok_or(SignInError::NoCode)?;
         let token = self.redeem(code, pending).await?;
         let authority = self.authority_with_key(&id_token::key_id(&token)?).await?;
-        Ok(id_token::verify(&token, &authority, self.client_id(), &pending.nonce, self.now())?)
+        let cloud = self.cloud().name();
+        Ok(id_token::verify(&token, cloud, &authority, self.client_id(), &pending.nonce, self.now())?)
     }
 
     /// The raw id token for a code.

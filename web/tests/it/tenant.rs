@@ -37,7 +37,13 @@ impl World {
         let actor = Actor { account: Some(account), name: admin_name.clone() };
         let org: OrgId = ids.make(now);
         let mut tx = self.store.org(org).await.unwrap();
-        let new = accounts::NewOrg { name, home_tid: tid, admin: account, admin_name: &admin_name };
+        let new = accounts::NewOrg {
+            home_cloud: "global",
+            name,
+            home_tid: tid,
+            admin: account,
+            admin_name: &admin_name,
+        };
         let site = accounts::create_org(&mut tx, ids, now - Duration::days(9), new).await.unwrap();
         let campus =
             edges::create_site(&mut tx, ids, now, &actor, &format!("Campus North{spice}")).await.unwrap();
@@ -48,6 +54,8 @@ impl World {
             edges::create_edge(&mut tx, ids, now, &actor, campus.id, "vpn-gateway").await.unwrap().unwrap();
         let link: LinkId = ids.make(now);
         let new = NewLink {
+            cloud: "global",
+            app: None,
             id: link,
             tid,
             tenant_name: &format!("Contoso Ltd{spice}"),

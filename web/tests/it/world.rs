@@ -151,7 +151,7 @@ impl World {
     pub async fn person(&self, tid: Uuid, name: &str, user_name: &str) -> (AccountId, Browser) {
         let oid = Uuid::new_v5(&tid, user_name.as_bytes());
         let mut tx = self.store.system().await.unwrap();
-        let who = accounts::SigningIn { tid, oid, name, user_name };
+        let who = accounts::SigningIn { cloud: "global", tid, oid, name, user_name };
         let account = accounts::signed_in(&mut tx, &self.ids, self.now(), who).await.unwrap();
         tx.commit().await.unwrap();
         // Global Administrator.
@@ -183,7 +183,13 @@ impl World {
         let (account, browser) = self.person(tid, "Ada Lovelace", "ada@contoso.example").await;
         let org: OrgId = self.ids.make(self.now());
         let mut tx = self.store.org(org).await.unwrap();
-        let new = accounts::NewOrg { name, home_tid: tid, admin: account, admin_name: "Ada Lovelace" };
+        let new = accounts::NewOrg {
+            home_cloud: "global",
+            name,
+            home_tid: tid,
+            admin: account,
+            admin_name: "Ada Lovelace",
+        };
         accounts::create_org(&mut tx, &self.ids, self.now(), new).await.unwrap();
         tx.commit().await.unwrap();
         (org, browser)

@@ -142,17 +142,36 @@ impl World {
         let org = OrgId(Uuid::from_u128((0xa << 124) + n));
         let tid = Uuid::from_u128((0xb << 124) + n);
         let mut tx = self.store.system().await.unwrap();
-        let who = accounts::SigningIn { tid, oid: tid, name: "Ada", user_name: "ada@contoso.example" };
+        let who = accounts::SigningIn {
+            cloud: "global",
+            tid,
+            oid: tid,
+            name: "Ada",
+            user_name: "ada@contoso.example",
+        };
         let account = accounts::signed_in(&mut tx, ids, now, who).await.unwrap();
         tx.commit().await.unwrap();
         let mut tx = self.store.org(org).await.unwrap();
-        let new = accounts::NewOrg { name: "Contoso", home_tid: tid, admin: account, admin_name: "Ada" };
+        let new = accounts::NewOrg {
+            home_cloud: "global",
+            name: "Contoso",
+            home_tid: tid,
+            admin: account,
+            admin_name: "Ada",
+        };
         let site = accounts::create_org(&mut tx, ids, now, new).await.unwrap();
         let edge =
             edges::create_edge(&mut tx, ids, now, &Actor::system(), site, "edge").await.unwrap().unwrap();
         let link: LinkId = ids.make(now);
-        let new =
-            NewLink { id: link, tid, tenant_name: "Contoso", linked_by: account, linked_by_name: "Ada" };
+        let new = NewLink {
+            cloud: "global",
+            app: None,
+            id: link,
+            tid,
+            tenant_name: "Contoso",
+            linked_by: account,
+            linked_by_name: "Ada",
+        };
         links::insert(&mut tx, now, new).await.unwrap();
         let doc = policy();
         policies::publish(&mut tx, &doc, "Ada", now).await.unwrap();

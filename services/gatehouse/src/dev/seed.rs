@@ -107,7 +107,7 @@ impl<'a> Seed<'a> {
 
     async fn link(&self, org: OrgId, who: &SignedIn) -> anyhow::Result<()> {
         let mut tx = self.store.org(org).await?;
-        let linked = links::by_tenant(&mut tx, who.identity.tid).await?;
+        let linked = links::by_tenant(&mut tx, who.identity.cloud.as_str(), who.identity.tid).await?;
         tx.commit().await?;
         // Once linked, what people do with the link is theirs.
         if linked.is_some() || self.data.recall("linked").is_some() {
