@@ -53,6 +53,12 @@ pub struct SyncConfig {
     pub plan_page_max: u16,
     /// A command that no edge acknowledged by then expires; until then the same answer is not given up again.
     pub command_expiry_seconds: u32,
+    /// Commands that one edge is told in a second.
+    pub coa_per_edge_per_second: u32,
+    /// Where many commands go to one edge, each waits up to this long more.
+    pub coa_jitter_millis: u32,
+    /// A client that was moved and changes again within this time waits until it is over.
+    pub coa_calm_seconds: u32,
     pub housekeeping_seconds: u32,
     /// Events older than this are dropped, by whole days.
     pub event_retention_days: u16,
@@ -87,6 +93,9 @@ impl Default for SyncConfig {
             settle_millis: 3000,
             plan_page_max: 200,
             command_expiry_seconds: 600,
+            coa_per_edge_per_second: 10,
+            coa_jitter_millis: 500,
+            coa_calm_seconds: 60,
             housekeeping_seconds: 60,
             event_retention_days: 30,
             drain_seconds: 20,
@@ -124,6 +133,7 @@ impl SyncConfig {
             ("budget_window_seconds", self.budget_window_seconds),
             ("backoff_base_seconds", self.backoff_base_seconds),
             ("command_expiry_seconds", self.command_expiry_seconds),
+            ("coa_per_edge_per_second", self.coa_per_edge_per_second),
             ("housekeeping_seconds", self.housekeeping_seconds),
             ("workers", self.workers.into()),
             ("relays", self.relays.into()),
@@ -150,6 +160,14 @@ impl SyncConfig {
 
     pub(crate) const fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_seconds as u64)
+    }
+
+    pub(crate) fn coa_calm(&self) -> time::Duration {
+        time::Duration::seconds(self.coa_calm_seconds.into())
+    }
+
+    pub(crate) fn coa_jitter(&self) -> time::Duration {
+        time::Duration::milliseconds(self.coa_jitter_millis.into())
     }
 
     pub(crate) const fn relay_lease(&self) -> Duration {

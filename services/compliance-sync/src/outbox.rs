@@ -12,7 +12,7 @@ use std::time::Duration;
 use cache::{BusMessage, CacheError};
 use domain::outbox::OutboxMessage;
 use domain::resolver::LookupKey;
-use domain::{EdgeId, OrgId};
+use domain::{EdgeId, LinkId, OrgId};
 use futures::{StreamExt, stream};
 use store::devices::{self, CANDIDATES_MAX};
 use store::outbox::{self, ClaimedMessage};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::coa::{Affected, plan_page};
+use crate::coa::{Affected, Noticed, Page, plan_page};
 use crate::{Context, pause};
 
 /// Organizations that one relay carries for at once.
@@ -100,6 +100,9 @@ struct Work {
     keys: BTreeSet<LookupKey>,
     snapshot: bool,
     redecide: bool,
+    /// Links whose holds came or went.
+    holds: BTreeSet<LinkId>,
+    noticed: Noticed,
     credentials: BTreeSet<EdgeId>,
     commands: BTreeSet<EdgeId>,
     /// All that asks for planning is a repetition: sessions decided before that are in order.
@@ -117,12 +120,20 @@ impl Work {
                     OutboxMessage::DevicesChanged { keys, .. }
                     | OutboxMessage::DecisionsRecordedLate { keys },
                 ) => {
+                    for key in keys {
+                        let noticed = work.noticed.by_key.entry(key.clone()).or_insert(claimed.created_at);
+                        *noticed = claimed.created_at.min(*noticed);
+                    }
                     work.keys.extend(keys.iter().cloned());
                     true
                 }
                 Some(OutboxMessage::SnapshotChanged { redecide }) => {
                     work.snapshot = true;
                     work.redecide |= redecide;
+                    if *redecide {
+                        let earliest = work.noticed.of_all.unwrap_or(claimed.created_at);
+                        work.noticed.of_all = Some(earliest.min(claimed.created_at));
+                    }
                     *redecide
                 }
                 Some(OutboxMessage::CredentialChanged { edge }) => {
@@ -133,8 +144,11 @@ impl Work {
                     work.commands.insert(*edge);
                     false
                 }
-                // Planning of holds has its own pages.
-                Some(OutboxMessage::HoldChanged { .. }) | None => false,
+                Some(OutboxMessage::HoldChanged { link }) => {
+                    work.holds.insert(*link);
+                    false
+                }
+                None => false,
             };
             if plans {
                 only_repeats &= claimed.settling;
@@ -315,12 +329,18 @@ async fn candidates(
 
 async fn replan(ctx: &Context, org: OrgId, work: &Work, claim: &mut Claim<'_>) -> Result<(), CarryError> {
     let keys: Vec<LookupKey> = work.keys.iter().cloned().collect();
-    let all = [Affected::All];
-    let some: Vec<Affected<'_>> = keys.chunks(KEYS_AT_ONCE).map(Affected::Keys).collect();
-    for affected in if work.redecide { &all[..] } else { &some[..] } {
+    let mut parts: Vec<(Affected<'_>, Option<OffsetDateTime>)> =
+        work.holds.iter().map(|link| (Affected::Waiting(*link), None)).collect();
+    if work.redecide {
+        parts.push((Affected::All, work.since));
+    } else {
+        parts.extend(keys.chunks(KEYS_AT_ONCE).map(|keys| (Affected::Keys(keys), work.since)));
+    }
+    for (affected, since) in parts {
+        let page = Page { affected, since, noticed: &work.noticed };
         let mut after = None;
         loop {
-            after = plan_page(ctx, org, *affected, work.since, after).await?;
+            after = plan_page(ctx, org, page, after).await?;
             if after.is_none() {
                 break;
             }
@@ -331,7 +351,7 @@ async fn replan(ctx: &Context, org: OrgId, work: &Work, claim: &mut Claim<'_>) -
     Ok(())
 }
 
-/// The hold on messages that take longer than expected.
+/// The claim on messages that take longer than expected.
 struct Claim<'a> {
     ctx: &'a Context,
     ids: Vec<(OrgId, Uuid)>,

@@ -71,6 +71,13 @@ pub struct LatestCommand {
     pub changed_since: bool,
 }
 
+/// A client was moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub at: OffsetDateTime,
+    pub to: Outcome,
+}
+
 /// What planning knows of a session besides its answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -80,9 +87,9 @@ pub struct Standing {
     pub verdict: Option<Verdict>,
     /// The link of the device that it was taken for then.
     pub link: Option<LinkId>,
-    /// When the edge was last told to move this client, since the moment that was asked about: in this session, or
-    /// in one that this session followed.
-    pub moved_at: Option<OffsetDateTime>,
+    /// The last time that the edge was told to move this client, since the moment that was asked about: in this
+    /// session, or in one that this session followed.
+    pub moved: Option<Moved>,
     pub latest: Option<LatestCommand>,
 }
 
@@ -160,13 +167,7 @@ pub async fn standing(
                       SELECT FROM device_transition t
                       WHERE t.org_id = $1 AND t.device_id = c.device_id AND t.at > c.decided_at
                   ) AS "changed_since?",
-                  greatest(
-                      (SELECT max(m.delivered_at) FROM command m
-                       WHERE m.org_id = $1 AND m.session_id = s.id AND m.delivered_at > $3 AND m.state <> 'failed'),
-                      (SELECT max(m.delivered_at) FROM command m
-                       WHERE m.org_id = $1 AND m.mac = s.mac AND m.delivered_at > $3 AND m.state <> 'failed'
-                         AND m.delivered_at <= s.started_at)
-                  ) AS "moved_at?"
+                  m.delivered_at AS "moved_at?", m.to_outcome AS "moved_to?"
            FROM session s
            LEFT JOIN LATERAL (
                SELECT c.id, c.state, c.kind, c.cause, c.to_outcome, c.answered_at, c.created_at, c.not_before,
@@ -176,6 +177,16 @@ pub async fn standing(
                  AND (c.state <> 'superseded' OR h.state = 'discarded')
                ORDER BY c.created_at DESC, c.id DESC LIMIT 1
            ) c ON true
+           LEFT JOIN LATERAL (
+               (SELECT m.delivered_at, m.to_outcome FROM command m
+                WHERE m.org_id = $1 AND m.session_id = s.id AND m.delivered_at > $3
+                  AND m.state <> 'failed' AND m.cause <> 'admin_asked')
+               UNION ALL
+               (SELECT m.delivered_at, m.to_outcome FROM command m
+                WHERE m.org_id = $1 AND m.mac = s.mac AND m.session_id <> s.id AND m.delivered_at > $3
+                  AND m.delivered_at <= s.started_at AND m.state <> 'failed' AND m.cause <> 'admin_asked')
+               ORDER BY delivered_at DESC LIMIT 1
+           ) m ON true
            WHERE s.org_id = $1 AND s.id = ANY($2)"#,
         org,
         &sessions,
@@ -210,7 +221,14 @@ pub async fn standing(
             policy_version: row.policy_version,
             verdict: row.verdict.and_then(|word| word.parse().ok()),
             link: row.link_id.map(LinkId),
-            moved_at: row.moved_at,
+            moved: match (row.moved_at, row.moved_to) {
+                (Some(at), Some(to)) => Some(Moved {
+                    at,
+                    to: serde_json::from_value(to)
+                        .map_err(|e| StoreError::corrupt("command.to_outcome", e))?,
+                }),
+                _ => None,
+            },
             latest,
         };
         Ok((SessionId(row.session_id), standing))

@@ -44,6 +44,11 @@ impl Pace {
         self.taken.insert(at);
         at
     }
+
+    /// Gives a moment back.
+    pub fn free(&mut self, at: OffsetDateTime) {
+        self.taken.remove(&at);
+    }
 }
 
 /// Until when a client that was moved at `moved_at` is left in peace; `None`: it may move at once.
@@ -79,6 +84,8 @@ mod tests {
         assert_eq!(pace.take(NOW, 0), NOW + Duration::milliseconds(100));
         assert_eq!(pace.take(NOW, 0), NOW + Duration::milliseconds(300));
         assert_eq!(pace.take(later, 0), later + Duration::milliseconds(100));
+        pace.free(NOW);
+        assert_eq!(pace.take(NOW, 0), NOW);
     }
 
     #[test]
