@@ -25,3 +25,6 @@ CREATE INDEX session_device_active ON session (org_id, device_id) WHERE ended_at
 CREATE INDEX session_device ON session (org_id, device_id, started_at DESC) WHERE device_id IS NOT NULL;
 -- What waits for an admin.
 CREATE INDEX command_held ON command (org_id, device_id, link_id) WHERE state = 'held';
+-- The moves of a hold, page by page, also once they were decided on.
+DROP INDEX command_hold;
+CREATE INDEX command_hold ON command (org_id, hold_id, id) WHERE hold_id IS NOT NULL;

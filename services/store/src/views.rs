@@ -5,6 +5,7 @@ pub mod clients;
 pub mod devices;
 pub mod events;
 pub mod hits;
+pub mod holds;
 pub mod links;
 pub mod org;
 pub mod overview;

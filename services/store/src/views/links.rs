@@ -1,4 +1,6 @@
-//! Linked accounts and what their sweeps did.
+//! Linked accounts and what is done for them.
+
+pub mod work;
 
 use domain::LinkId;
 use domain::link::LinkState;
@@ -22,6 +24,7 @@ pub struct LinkView {
     pub linked_at: OffsetDateTime,
     /// Start of the last sweep that went through.
     pub confirmed_at: Option<OffsetDateTime>,
+    /// Counted to [`work::COUNT_MAX`]; of a larger fleet, what the last whole sweep saw.
     pub devices: i64,
     /// When the next sweep is due; `None` where no job exists.
     pub next_due_at: Option<OffsetDateTime>,
@@ -85,7 +88,11 @@ async fn select(tx: &mut OrgTx, link: Option<LinkId>) -> Result<Vec<LinkView>> {
     let rows = sqlx::query!(
         r#"SELECT l.id, l.provider, l.tid, l.tenant_name, l.state, l.state_detail, l.state_since, l.linked_by_name,
                   l.linked_at, l.confirmed_at,
-                  (SELECT count(*) FROM device d WHERE d.org_id = l.org_id AND d.link_id = l.id) AS "devices!",
+                  (SELECT count(*) FROM (SELECT FROM device d WHERE d.org_id = l.org_id AND d.link_id = l.id
+                                         LIMIT $3) d) AS "devices!",
+                  (SELECT w.seen FROM sync_run w WHERE w.org_id = l.org_id AND w.link_id = l.id
+                       AND w.finished_at IS NOT NULL AND w.error IS NULL ORDER BY w.started_at DESC LIMIT 1)
+                      AS "swept?",
                   j.next_due_at AS "next_due_at?", j.requested_at AS "requested_at?", j.fails AS "fails?",
                   r.id AS "run_id?", r.started_at AS "run_started_at?", r.finished_at AS "run_finished_at?",
                   r.pages AS "run_pages?", r.seen AS "run_seen?", r.changed AS "run_changed?",
@@ -98,6 +105,7 @@ async fn select(tx: &mut OrgTx, link: Option<LinkId>) -> Result<Vec<LinkView>> {
            ORDER BY l.linked_at, l.id"#,
         org,
         link.map(LinkId::uuid),
+        work::COUNT_MAX,
     )
     .fetch_all(tx.conn())
     .await?;
@@ -127,7 +135,10 @@ async fn select(tx: &mut OrgTx, link: Option<LinkId>) -> Result<Vec<LinkView>> {
                 linked_by_name: r.linked_by_name,
                 linked_at: r.linked_at,
                 confirmed_at: r.confirmed_at,
-                devices: r.devices,
+                devices: match r.swept {
+                    Some(swept) if r.devices >= work::COUNT_MAX => r.devices.max(i64::from(swept)),
+                    _ => r.devices,
+                },
                 next_due_at: r.next_due_at,
                 requested_at: r.requested_at,
                 fails: r.fails.unwrap_or_default(),
