@@ -7,6 +7,7 @@
 //! No transaction may be open across HTTP: take one, use it, commit it.
 
 pub mod accounts;
+pub mod apps;
 pub mod audit;
 pub mod commands;
 pub mod commands_edge;
@@ -15,8 +16,8 @@ pub mod edges;
 pub mod events;
 pub mod holds;
 pub mod jobs;
+pub mod keys;
 pub mod links;
-pub mod looks;
 pub mod looks;
 pub mod orgs;
 pub mod outbox;
