@@ -14,6 +14,7 @@ mod assets;
 mod auth_policies;
 mod chart;
 mod clients;
+mod devices;
 mod error;
 mod events;
 mod form;
@@ -100,6 +101,7 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
         .merge(policy_file::routes())
         .merge(events::routes())
         .merge(clients::routes())
+        .merge(devices::routes())
         .merge(sites::routes())
         .merge(settings::routes());
     let pages = Router::new()

@@ -63,6 +63,7 @@ pub(crate) enum Area {
     AuthPolicies,
     Events,
     Clients,
+    Devices,
     Sites,
     Settings,
     Audit,
@@ -88,6 +89,7 @@ pub(crate) const NAV: &[(&str, &[NavItem])] = &[
             item(Area::Overview, "", "overview", "Overview"),
             item(Area::Events, "events", "events", "NAC Events"),
             item(Area::Clients, "clients", "clients", "Clients"),
+            item(Area::Devices, "devices", "devices", "Devices"),
         ],
     ),
     (
