@@ -10,7 +10,10 @@ use domain::{CredentialId, DeviceId, EdgeId, LinkId, OrgId, SiteId};
 use futures::StreamExt;
 use uuid::Uuid;
 
-use crate::{Budget, BusEvent, BusMessage, Cache, CacheConfig, CacheError, CachedCredential, SpilledRecord};
+use crate::{
+    Bucket, Budget, BudgetUse, BusEvent, BusMessage, Cache, CacheConfig, CacheError, CachedCredential,
+    SpilledRecord,
+};
 
 const ORG: OrgId = OrgId(Uuid::from_u128(1));
 
@@ -149,6 +152,27 @@ async fn the_spill_is_bounded() {
     let records: Vec<SpilledRecord> = (0..10).map(accounting).collect();
     cache.spill_push(&records).await.unwrap();
     assert!(matches!(cache.spill_push(&records[..1]).await, Err(CacheError::SpillFull)));
+}
+
+#[tokio::test]
+async fn what_is_kept_for_others_is_theirs_and_what_is_used_can_be_read() {
+    let cache = cache();
+    let minute = Duration::from_secs(60);
+    let low = Bucket { capacity: 10, window: minute, kept: 4 };
+    assert_eq!(cache.budget_used("graph").await.unwrap(), None);
+    assert_eq!(cache.take_from("graph", 6, low).await.unwrap(), Budget::Granted);
+    let Budget::RetryAfter(wait) = cache.take_from("graph", 1, low).await.unwrap() else {
+        panic!("the rest is kept")
+    };
+    assert!(wait > Duration::ZERO && wait <= Duration::from_secs(6), "{wait:?}");
+    assert_eq!(cache.take_budget("graph", 4, 10, minute).await.unwrap(), Budget::Granted);
+    let used = cache.budget_used("graph").await.unwrap().unwrap();
+    assert_eq!(used, BudgetUse { used: 10, capacity: 10, window: minute });
+    // More than there ever is without what is kept: it waits for a full bucket, not for ever.
+    let Budget::RetryAfter(wait) = cache.take_from("graph", 10, low).await.unwrap() else {
+        panic!("the bucket is empty")
+    };
+    assert!(wait <= minute, "{wait:?}");
 }
 
 #[tokio::test]
