@@ -56,7 +56,7 @@ impl Scene {
         tokio::spawn(simulator::serve(listener, config));
         let cloud = Cloud::custom(base.clone(), base.clone());
         let app =
-            AppRegistration { client_id: simulator::config::DEFAULT_CLIENT_ID.parse().unwrap(), credential };
+            AppRegistration::new(simulator::config::DEFAULT_CLIENT_ID.parse().unwrap(), credential);
         let clock = Arc::new(SystemClock);
         let microsoft =
             Microsoft::new(cloud, app, clock.clone(), Ids::system(), HttpLimits::default()).unwrap();

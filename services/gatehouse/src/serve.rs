@@ -150,7 +150,7 @@ impl Process {
                 shutdown: shutdown.clone(),
             };
             let router =
-                web::router(deps, WebConfig { public_url, nac_url: config.nac_public_url, login_url })
+                web::router(deps, WebConfig { public_url, nac_url: config.nac_public_url, login_url, coa_per_edge_per_second: config.coa_per_edge_per_second })
                     .context("GATEHOUSE_PUBLIC_URL cannot be used")?
                     .layer(FrontLayer::new(clock, ids, config.request_timeout));
             tasks.spawn(http(listener, observed(router, "dashboard"), &shutdown, process.shutdown_grace));
@@ -196,7 +196,7 @@ pub fn microsoft_client(
     clock: &SharedClock,
     ids: &Ids,
 ) -> anyhow::Result<Microsoft> {
-    let app = AppRegistration { client_id: config.client_id, credential: config.credential };
+    let app = AppRegistration::new(config.client_id, config.credential);
     let limits = HttpLimits { request_timeout: config.request_timeout, ..HttpLimits::default() };
     Ok(Microsoft::new(config.cloud, app, clock.clone(), ids.clone(), limits)?)
 }

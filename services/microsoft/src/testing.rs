@@ -160,7 +160,7 @@ impl Stub {
 
     pub fn microsoft_with(&self, credential: Credential, limits: HttpLimits) -> Microsoft {
         let cloud = Cloud::custom(self.base.clone(), self.base.clone());
-        let app = AppRegistration { client_id: CLIENT_ID, credential };
+        let app = AppRegistration::new(CLIENT_ID, credential);
         Microsoft::new(cloud, app, self.clock.clone(), Ids::seeded(1), limits).unwrap()
     }
 

@@ -130,7 +130,7 @@ async fn nobody_there() {
     let stub = Stub::start().await;
     let base = url::Url::parse("http://127.0.0.1:1").unwrap();
     let cloud = crate::Cloud::custom(base.clone(), base);
-    let app = crate::AppRegistration { client_id: CLIENT_ID, credential: Credential::Secret("s".into()) };
+    let app = crate::AppRegistration::new(CLIENT_ID, Credential::Secret("s".into()));
     let microsoft =
         Microsoft::new(cloud, app, stub.clock.clone(), domain::time::Ids::seeded(1), HttpLimits::default())
             .unwrap();
@@ -139,11 +139,13 @@ async fn nobody_there() {
     assert!(!error.to_string().contains("oauth2"), "no address: {error}");
 }
 
-#[test]
-fn the_cache_sweeps_out_spent_tokens() {
+#[tokio::test]
+async fn the_cache_sweeps_out_spent_tokens() {
+    let stub = Stub::start().await;
+    let microsoft = stub.microsoft();
     let cache = TokenCache::default();
-    for n in 0..=ENTRIES_SOFT_MAX {
-        cache.slot((Uuid::from_u128(n as u128), "r".to_owned()), testing::NOW);
+    for n in 0..=ENTRIES_SOFT_MAX + 1 {
+        cache.slot(microsoft.key(Uuid::from_u128(n as u128), "r"), testing::NOW);
     }
-    assert!(cache.0.lock().unwrap().len() <= 2);
+    assert!(cache.slots.lock().unwrap().by_key.len() <= 2);
 }

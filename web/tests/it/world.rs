@@ -102,10 +102,10 @@ impl World {
         let public_url: Url = origin.parse().unwrap();
         // Nobody listens there: these tests never get as far as Microsoft.
         let nowhere: Url = "http://127.0.0.1:9".parse().unwrap();
-        let registration = AppRegistration {
-            client_id: Uuid::from_u128(0xc11e),
-            credential: Credential::Secret("secret".to_owned().into()),
-        };
+        let registration = AppRegistration::new(
+            Uuid::from_u128(0xc11e),
+            Credential::Secret("secret".to_owned().into()),
+        );
         let microsoft = Microsoft::new(
             Cloud::custom(nowhere.clone(), nowhere.clone()),
             registration,
@@ -134,6 +134,7 @@ impl World {
             public_url,
             nac_url: "http://nac.gatehouse.test:8443".parse().unwrap(),
             login_url: nowhere,
+            coa_per_edge_per_second: 10,
         };
         let router = web::router(deps, config).unwrap().layer(httpkit::FrontLayer::new(
             clock.clone(),

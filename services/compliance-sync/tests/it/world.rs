@@ -87,10 +87,10 @@ impl World {
         let clock = Arc::new(ManualClock::new(START));
         let ids = Ids::seeded(1);
         let base: url::Url = graph.base.parse().unwrap();
-        let registration = AppRegistration {
-            client_id: Uuid::from_u128(0xc11e),
-            credential: Credential::Secret("secret".to_owned().into()),
-        };
+        let registration = AppRegistration::new(
+            Uuid::from_u128(0xc11e),
+            Credential::Secret("secret".to_owned().into()),
+        );
         let cloud = Cloud::custom(base.clone(), base);
         let microsoft =
             Microsoft::new(cloud, registration, clock.clone(), ids.clone(), HttpLimits::default()).unwrap();

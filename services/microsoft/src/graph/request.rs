@@ -48,13 +48,15 @@ impl Graph {
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        self.microsoft.forget_token(self.tid, &token).await;
+        if !self.microsoft.forget_token(self.tid, &token).await {
+            return Ok(answer);
+        }
         let token = self.microsoft.graph_token(self.tid).await?;
         self.ask_with(&ask, &token).await
     }
 
     async fn ask_with(&self, ask: &Ask<'_>, token: &AccessToken) -> Result<Answer, GraphError> {
-        let http = &self.microsoft.0.http;
+        let http = &self.microsoft.0.shared.http;
         let method = if ask.body.is_some() { Method::POST } else { Method::GET };
         let mut request = http
             .client()
