@@ -149,10 +149,17 @@ impl Process {
                 ids: ids.clone(),
                 shutdown: shutdown.clone(),
             };
-            let router =
-                web::router(deps, WebConfig { public_url, nac_url: config.nac_public_url, login_url, coa_per_edge_per_second: config.coa_per_edge_per_second })
-                    .context("GATEHOUSE_PUBLIC_URL cannot be used")?
-                    .layer(FrontLayer::new(clock, ids, config.request_timeout));
+            let router = web::router(
+                deps,
+                WebConfig {
+                    public_url,
+                    nac_url: config.nac_public_url,
+                    login_url,
+                    coa_per_edge_per_second: config.coa_per_edge_per_second,
+                },
+            )
+            .context("GATEHOUSE_PUBLIC_URL cannot be used")?
+            .layer(FrontLayer::new(clock, ids, config.request_timeout));
             tasks.spawn(http(listener, observed(router, "dashboard"), &shutdown, process.shutdown_grace));
             addresses.dashboard = Some(address);
         }

@@ -1,5 +1,6 @@
 //! Organizations, their settings, and the snapshot that decisions are made from.
 
+use domain::coa::hold::MassChange;
 use domain::outbox::OutboxMessage;
 use domain::policy::PolicyDoc;
 use domain::snapshot::{LinkFacts, OrgSettings, OrgSnapshot, PublishedPolicy};
@@ -133,6 +134,21 @@ pub async fn update(tx: &mut OrgTx, name: &str, settings: &OrgSettings) -> Resul
         stale_after,
         settings.grace_is_compliant,
         settings.coa.as_str(),
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Sets how much of a fleet may turn worse at once before an admin is asked.
+pub async fn set_mass_change(tx: &mut OrgTx, limits: MassChange) -> Result<()> {
+    let org = tx.org().uuid();
+    let column = |n: u32| i32::try_from(n).map_err(|e| StoreError::corrupt("org.mass_change", e));
+    sqlx::query!(
+        "UPDATE org SET mass_change_percent = $2, mass_change_min = $3 WHERE org_id = $1",
+        org,
+        column(limits.percent)?,
+        column(limits.min)?,
     )
     .execute(tx.conn())
     .await?;

@@ -70,6 +70,8 @@ pub struct DashboardConfig {
     pub public_url: Option<Url>,
     pub nac_public_url: Url,
     pub request_timeout: Duration,
+    /// The sync's pace, for what a page foretells.
+    pub coa_per_edge_per_second: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -95,9 +97,10 @@ impl Config {
         // Settings of roles that this process has not are read too, so that one file can serve all processes; what
         // they lack is no problem then.
         let microsoft = microsoft_config(&mut reader, roles.dashboard || roles.sync);
-        let dashboard = dashboard(&mut reader);
+        let mut dashboard = dashboard(&mut reader);
         let nac = nac(&mut reader);
         let sync = sync(&mut reader);
+        dashboard.coa_per_edge_per_second = sync.coa_per_edge_per_second;
 
         if database.acquire_timeout >= database.statement_timeout {
             reader.problem(
@@ -226,7 +229,8 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
         &(5..=600),
         "a page that takes longer is cut off; linking waits up to 20 s for Microsoft",
     ));
-    DashboardConfig { listen, public_url, nac_public_url, request_timeout }
+    let coa_per_edge_per_second = SyncConfig::default().coa_per_edge_per_second;
+    DashboardConfig { listen, public_url, nac_public_url, request_timeout, coa_per_edge_per_second }
 }
 
 fn nac(reader: &mut Reader) -> NacListener {
