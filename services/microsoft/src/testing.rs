@@ -38,6 +38,18 @@ pub fn certificate_pem(key: &KeyPair) -> String {
     CertificateParams::new(vec!["gatehouse.test".to_owned()]).unwrap().self_signed(key).unwrap().pem()
 }
 
+/// Of a certificate with its key, valid from so many days after [`NOW`] until so many.
+pub fn pem_of_days(key: &KeyPair, from: i64, until: i64) -> String {
+    let mut params = CertificateParams::new(vec!["gatehouse.test".to_owned()]).unwrap();
+    params.not_before = NOW + time::Duration::days(from);
+    params.not_after = NOW + time::Duration::days(until);
+    format!("{}{}", params.self_signed(key).unwrap().pem(), key.serialize_pem())
+}
+
+pub fn certificate_of_days(key: &KeyPair, from: i64, until: i64) -> Certificate {
+    Certificate::all_from_pem(&pem_of_days(key, from, until).into()).unwrap().remove(0)
+}
+
 pub fn certificate(key: &KeyPair) -> Certificate {
     Certificate::from_pem(&certificate_pem(key), &SecretString::from(key.serialize_pem())).unwrap()
 }
@@ -159,8 +171,11 @@ impl Stub {
     }
 
     pub fn microsoft_with(&self, credential: Credential, limits: HttpLimits) -> Microsoft {
+        self.microsoft_as(AppRegistration::new(CLIENT_ID, credential), limits)
+    }
+
+    pub fn microsoft_as(&self, app: AppRegistration, limits: HttpLimits) -> Microsoft {
         let cloud = Cloud::custom(self.base.clone(), self.base.clone());
-        let app = AppRegistration::new(CLIENT_ID, credential);
         Microsoft::new(cloud, app, self.clock.clone(), Ids::seeded(1), limits).unwrap()
     }
 

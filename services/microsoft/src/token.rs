@@ -267,7 +267,8 @@ impl Microsoft {
         if throttled && wait.is_none() {
             let doubled = PATIENCE * 2_i32.saturating_pow(fetching.throttled.saturating_sub(1).min(10));
             let random = self.0.shared.ids.uuid(now).as_bytes()[15];
-            let patience: Duration = doubled.min(PATIENCE_MAX) * (255 + i32::from(random) / 4) / 255;
+            let patience = doubled.min(PATIENCE_MAX).whole_seconds() * (255 + i64::from(random) / 4) / 255;
+            let patience = Duration::seconds(patience);
             error.retry_after = patience.try_into().ok();
             wait = Some(patience);
         }
