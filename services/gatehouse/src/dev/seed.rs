@@ -11,6 +11,7 @@ use domain::OrgId;
 use domain::time::{Ids, SharedClock, SystemClock};
 use linking::{ConsentCallback, HomeOrg, Linking, LinkingConfig, LinkingDeps, SignInCallback, SignedIn};
 use policy::Policies;
+use store::accounts::FIRST_SITE;
 use store::audit::Actor;
 use store::edges::{self, EdgeToken};
 use store::{Store, StoreConfig, links};
@@ -26,7 +27,6 @@ use crate::serve::microsoft_client;
 pub const TENANT: &str = "contoso.example";
 const ADMIN: &str = "ada@contoso.example";
 const ORG: &str = "Contoso";
-const SITE: &str = "Headquarters";
 const TRAFFIC_EDGE: &str = "Demo Wi-Fi controller";
 const LAB_EDGE: &str = "Lab edge";
 const SYNC_PATIENCE: Duration = Duration::from_secs(60);
@@ -177,10 +177,11 @@ impl<'a> Seed<'a> {
         let edge = match known {
             Some(edge) => edge.id,
             None => {
-                let site = edges::list_sites(&mut tx).await?.into_iter().find(|site| site.name == SITE);
+                // The one that the organization was made with.
+                let site = edges::list_sites(&mut tx).await?.into_iter().next();
                 let site = match site {
                     Some(site) => site,
-                    None => edges::create_site(&mut tx, ids, now, actor, SITE).await?,
+                    None => edges::create_site(&mut tx, ids, now, actor, FIRST_SITE).await?,
                 };
                 let made = edges::create_edge(&mut tx, ids, now, actor, site.id, name).await?;
                 made.context("the site went away")?
