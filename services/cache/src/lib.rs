@@ -18,6 +18,7 @@ mod snapshots;
 mod spill;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use std::sync::Arc;
 use std::time::Duration;

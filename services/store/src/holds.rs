@@ -218,13 +218,15 @@ pub async fn forget_turns(tx: &mut OrgTx, link: LinkId, before: Option<OffsetDat
     Ok(())
 }
 
-/// How many devices the link has.
-pub async fn fleet(tx: &mut OrgTx, link: LinkId) -> Result<u64> {
+/// How many devices the link has; beyond `most` they are not counted.
+pub async fn fleet(tx: &mut OrgTx, link: LinkId, most: u64) -> Result<u64> {
     let org = tx.org().uuid();
     let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM device WHERE org_id = $1 AND link_id = $2"#,
+        r#"SELECT count(*) AS "count!"
+           FROM (SELECT FROM device WHERE org_id = $1 AND link_id = $2 LIMIT $3) counted"#,
         org,
         link.uuid(),
+        i64::try_from(most).unwrap_or(i64::MAX),
     )
     .fetch_one(tx.conn())
     .await?;

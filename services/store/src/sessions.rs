@@ -325,6 +325,27 @@ pub async fn active_page(tx: &mut OrgTx, after: Option<SessionId>, limit: i64) -
     Ok(rows.into_iter().filter_map(ActiveRow::read).collect())
 }
 
+/// The keys under which the clients of open sessions may be found, by session id, after `after`.
+pub async fn active_keys(
+    tx: &mut OrgTx,
+    after: Option<SessionId>,
+    limit: i64,
+) -> Result<Vec<(SessionId, Vec<LookupKey>)>> {
+    let org = tx.org().uuid();
+    let rows = sqlx::query!(
+        "SELECT id, lookup_keys FROM session
+         WHERE org_id = $1 AND ended_at IS NULL AND ($2::uuid IS NULL OR id > $2)
+         ORDER BY id LIMIT $3",
+        org,
+        after.map(SessionId::uuid),
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let keys = |texts: Vec<String>| texts.iter().filter_map(|key| key.parse().ok()).collect();
+    Ok(rows.into_iter().map(|row| (SessionId(row.id), keys(row.lookup_keys))).collect())
+}
+
 /// Those of the sessions that are open and were decided, by id.
 pub async fn active(tx: &mut OrgTx, ids: &[SessionId]) -> Result<Vec<ActiveSession>> {
     let org = tx.org().uuid();
