@@ -68,9 +68,19 @@ const OF_AN_ORGANIZATION: &[(&str, &str)] = &[
     ("POST", "/auth-policies/versions/{version}/roll-back"),
     ("GET", "/clients"),
     ("GET", "/clients/{mac}"),
+    ("GET", "/devices"),
+    ("GET", "/devices/{link_id}/{device_id}"),
+    ("POST", "/devices/{link_id}/{device_id}/check"),
+    ("GET", "/devices/{link_id}/{device_id}/live"),
     ("GET", "/events"),
     ("GET", "/events/live"),
     ("GET", "/events/{event_id}"),
+    ("GET", "/holds"),
+    ("GET", "/holds/{hold_id}"),
+    ("GET", "/holds/{hold_id}/discard"),
+    ("POST", "/holds/{hold_id}/discard"),
+    ("GET", "/holds/{hold_id}/release"),
+    ("POST", "/holds/{hold_id}/release"),
     ("GET", "/identity-providers"),
     ("GET", "/identity-providers/link"),
     ("POST", "/identity-providers/link"),
@@ -212,8 +222,19 @@ async fn parameters(database: &Database, journey: &Journey) -> BTreeMap<&'static
         ("file", "draft.json".to_owned()),
         ("replay", uuid::Uuid::nil().to_string()),
     ]);
+    // The journey holds nothing back.
+    sqlx::query(
+        "INSERT INTO hold (org_id, id, link_id, state, opened_at, worse, fleet)
+         SELECT org_id, gen_random_uuid(), id, 'open', now(), 60, 100 FROM link WHERE org_id = $1",
+    )
+    .bind(journey.org.uuid())
+    .execute(&mut connection)
+    .await
+    .unwrap();
     for (name, sql) in [
         ("link_id", "SELECT id::text FROM link WHERE org_id = $1"),
+        ("device_id", "SELECT id::text FROM device WHERE org_id = $1 ORDER BY id LIMIT 1"),
+        ("hold_id", "SELECT id::text FROM hold WHERE org_id = $1"),
         ("label_id", "SELECT document -> 'labels' -> 0 ->> 'id' FROM policy_draft WHERE org_id = $1"),
         ("rule_id", "SELECT document -> 'rules' -> 0 ->> 'id' FROM policy_draft WHERE org_id = $1"),
         ("event_id", "SELECT id::text FROM event WHERE org_id = $1 AND kind = 'NAC_CLIENT_PERMIT' LIMIT 1"),

@@ -6,6 +6,7 @@ mod list;
 mod live;
 mod status;
 mod unlink;
+mod work;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -13,6 +14,8 @@ use axum::routing::{get, post};
 use crate::app::App;
 
 pub(crate) use link::begin_for;
+// For templates.
+pub(crate) use work::{about, clock_rows, figure, is_due, job_words};
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()

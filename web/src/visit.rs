@@ -9,6 +9,7 @@ use domain::OrgId;
 use httpkit::RequestContext;
 use store::OrgTx;
 use store::audit::Actor;
+use store::views::holds::HoldView;
 use store::views::org::MemberOrg;
 use time::OffsetDateTime;
 use tower_sessions::Session;
@@ -16,7 +17,7 @@ use tower_sessions::Session;
 use crate::app::App;
 use crate::error::PageError;
 use crate::session::{Flash, Person, key};
-use crate::shell::{Area, OrgNav, Shell, Theme};
+use crate::shell::{Area, HoldBanner, OrgNav, Shell, Theme};
 
 /// A request with its session, whoever sent it.
 pub(crate) struct Visit {
@@ -61,6 +62,7 @@ impl Visit {
             org: None,
             area: Area::None,
             flash,
+            holds: Vec::new(),
             now: self.now,
             path: self.path.clone(),
         })
@@ -102,6 +104,8 @@ pub(crate) struct Member {
     pub visit: Visit,
     pub person: Person,
     pub org: MemberOrg,
+    /// Moves of the organization that wait for an admin, or for the end of a sync.
+    pub holds: Vec<HoldView>,
 }
 
 impl FromRequestParts<App> for Member {
@@ -114,12 +118,13 @@ impl FromRequestParts<App> for Member {
         let org: OrgId = org.ok_or(PageError::NotFound)?;
         let mut tx = app.store.org(org).await?;
         let found = store::views::org::for_member(&mut tx, person.account).await?;
-        tx.commit().await?;
         let org = found.ok_or(PageError::NotFound)?;
+        let holds = store::views::holds::active(&mut tx).await?;
+        tx.commit().await?;
         if let Some(context) = parts.extensions.get::<RequestContext>() {
             context.set_org(org.id);
         }
-        Ok(Self { visit, person, org })
+        Ok(Self { visit, person, org, holds })
     }
 }
 
@@ -142,6 +147,7 @@ impl Member {
         let mut shell = self.visit.shell().await?;
         shell.org = Some(OrgNav { id: self.org.id, name: self.org.name.clone() });
         shell.area = area;
+        shell.holds = self.holds.iter().map(HoldBanner::from).collect();
         Ok(shell)
     }
 

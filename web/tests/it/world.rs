@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use cache::{Cache, CacheConfig};
 use domain::time::{Clock, Ids, ManualClock, SystemClock};
-use domain::{AccountId, EdgeId, EventId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId};
+use domain::{AccountId, DeviceId, EdgeId, EventId, HoldId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId};
 use linking::{Linking, LinkingConfig, LinkingDeps};
 use microsoft::{AppRegistration, Cloud, Credential, HttpLimits, Microsoft};
 use policy::Policies;
@@ -54,6 +54,10 @@ pub struct Tenant {
     pub events: Vec<EventId>,
     pub sessions: Vec<SessionId>,
     pub macs: Vec<Mac>,
+    /// Some of its devices.
+    pub devices: Vec<DeviceId>,
+    /// Moves that wait.
+    pub hold: HoldId,
 }
 
 /// Somebody's browser.
@@ -115,7 +119,18 @@ impl World {
         )
         .unwrap();
         let linking = Linking::new(
-            LinkingDeps { store: store.clone(), microsoft, clock: clock.clone(), ids: ids.clone() },
+            LinkingDeps {
+                store: store.clone(),
+                apps: apps::Apps::new(apps::AppsDeps {
+                    store: store.clone(),
+                    clouds: microsoft.into(),
+                    master_keys: None,
+                    clock: clock.clone(),
+                    ids: ids.clone(),
+                }),
+                clock: clock.clone(),
+                ids: ids.clone(),
+            },
             LinkingConfig::new(
                 public_url.join(web::SIGN_IN_CALLBACK).unwrap(),
                 public_url.join(web::LINK_CALLBACK).unwrap(),
@@ -133,7 +148,7 @@ impl World {
         let config = WebConfig {
             public_url,
             nac_url: "http://nac.gatehouse.test:8443".parse().unwrap(),
-            login_url: nowhere,
+            client_id: Uuid::from_u128(0xc11e),
             coa_per_edge_per_second: 10,
         };
         let router = web::router(deps, config).unwrap().layer(httpkit::FrontLayer::new(
@@ -159,7 +174,7 @@ impl World {
         let roles = ["62e90394-69f5-4237-9190-012177145e10"];
         let person = serde_json::json!({
             "account": account,
-            "identity": { "tid": tid, "oid": oid, "name": name, "user_name": user_name, "guest": false, "roles": roles },
+            "identity": { "cloud": "global", "tid": tid, "oid": oid, "name": name, "user_name": user_name, "guest": false, "roles": roles },
         });
         let id = tower_sessions::session::Id::default();
         let record = tower_sessions::session::Record {

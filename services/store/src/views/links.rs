@@ -16,6 +16,8 @@ pub struct LinkView {
     pub provider: String,
     pub tid: Uuid,
     pub tenant_name: String,
+    /// Of the organization's own app registration; `None`: Gatehouse's is used.
+    pub client_id: Option<Uuid>,
     pub state: LinkState,
     /// What Microsoft said.
     pub state_detail: Option<String>,
@@ -88,6 +90,8 @@ async fn select(tx: &mut OrgTx, link: Option<LinkId>) -> Result<Vec<LinkView>> {
     let rows = sqlx::query!(
         r#"SELECT l.id, l.provider, l.tid, l.tenant_name, l.state, l.state_detail, l.state_since, l.linked_by_name,
                   l.linked_at, l.confirmed_at,
+                  (SELECT a.client_id FROM app_registration a WHERE a.org_id = l.org_id AND a.id = l.app_id)
+                      AS client_id,
                   (SELECT count(*) FROM (SELECT FROM device d WHERE d.org_id = l.org_id AND d.link_id = l.id
                                          LIMIT $3) d) AS "devices!",
                   (SELECT w.seen FROM sync_run w WHERE w.org_id = l.org_id AND w.link_id = l.id
@@ -129,6 +133,7 @@ async fn select(tx: &mut OrgTx, link: Option<LinkId>) -> Result<Vec<LinkView>> {
                 provider: r.provider,
                 tid: r.tid,
                 tenant_name: r.tenant_name,
+                client_id: r.client_id,
                 state: r.state.parse().map_err(|e| StoreError::corrupt("link.state", e))?,
                 state_detail: r.state_detail,
                 state_since: r.state_since,
