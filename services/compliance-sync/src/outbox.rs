@@ -119,7 +119,7 @@ async fn claim(
         }
         tx.commit().await?;
         *ctx.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
-        let round_is_over = wrapped && (ended || turn >= begun_at);
+        let round_is_over = wrapped && (ended || begun_at.is_some_and(|begun_at| turn >= Some(begun_at)));
         if round_is_over || !by_org.is_empty() {
             return Ok(by_org);
         }

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod clock;
 mod concurrency;
+mod considerate;
 mod graph;
+mod holds;
 mod moves;
 mod sweeps;
 mod troubles;
