@@ -55,8 +55,6 @@ impl World {
             edges::create_edge(&mut tx, ids, now, &actor, campus.id, "vpn-gateway").await.unwrap().unwrap();
         let link: LinkId = ids.make(now);
         let new = NewLink {
-            cloud: "global",
-            app: None,
             id: link,
             cloud: "global",
             app: None,
