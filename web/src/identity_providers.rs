@@ -1,5 +1,6 @@
 //! Identity Providers: linked accounts, and the journey that links one.
 
+pub(crate) mod apps;
 pub(crate) mod callback;
 mod link;
 mod list;
@@ -19,6 +20,7 @@ pub(crate) use work::{about, clock_rows, figure, is_due, job_words};
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
+        .merge(apps::routes())
         .route("/identity-providers", get(list::get))
         .route("/identity-providers/link", get(link::get).post(link::post))
         .route("/identity-providers/link/other", post(link::other))

@@ -14,6 +14,7 @@ mod assets;
 mod auth_policies;
 mod chart;
 mod clients;
+mod clouds;
 mod devices;
 mod error;
 mod events;

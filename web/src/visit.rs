@@ -112,23 +112,29 @@ impl FromRequestParts<App> for Member {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, PageError> {
-        let Visitor { visit, person } = Visitor::from_request_parts(parts, app).await?;
+        let Visitor { visit, .. } = Visitor::from_request_parts(parts, app).await?;
         let params = RawPathParams::from_request_parts(parts, app).await.map_err(|_| PageError::NotFound)?;
         let org = params.iter().find(|(name, _)| *name == "org_id").and_then(|(_, value)| value.parse().ok());
-        let org: OrgId = org.ok_or(PageError::NotFound)?;
+        let member = Self::of(visit, app, org.ok_or(PageError::NotFound)?).await?;
+        if let Some(context) = parts.extensions.get::<RequestContext>() {
+            context.set_org(member.org.id);
+        }
+        Ok(member)
+    }
+}
+
+impl Member {
+    /// The visitor as a member of an organization that its path does not name; otherwise it does not exist.
+    pub(crate) async fn of(visit: Visit, app: &App, org: OrgId) -> Result<Self, PageError> {
+        let person = visit.person.clone().ok_or(PageError::SignedOut { return_to: None })?;
         let mut tx = app.store.org(org).await?;
         let found = store::views::org::for_member(&mut tx, person.account).await?;
         let org = found.ok_or(PageError::NotFound)?;
         let holds = store::views::holds::active(&mut tx).await?;
         tx.commit().await?;
-        if let Some(context) = parts.extensions.get::<RequestContext>() {
-            context.set_org(org.id);
-        }
         Ok(Self { visit, person, org, holds })
     }
-}
 
-impl Member {
     /// A transaction of the organization.
     pub(crate) async fn tx(&self, app: &App) -> Result<OrgTx, PageError> {
         Ok(app.store.org(self.org.id).await?)

@@ -12,7 +12,9 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use cache::{Cache, CacheConfig};
 use domain::time::{Clock, Ids, ManualClock, SystemClock};
-use domain::{AccountId, DeviceId, EdgeId, EventId, HoldId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId};
+use domain::{
+    AccountId, DeviceId, EdgeId, EventId, HoldId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId,
+};
 use linking::{Linking, LinkingConfig, LinkingDeps};
 use microsoft::{AppRegistration, Cloud, Credential, HttpLimits, Microsoft};
 use policy::Policies;
@@ -106,10 +108,8 @@ impl World {
         let public_url: Url = origin.parse().unwrap();
         // Nobody listens there: these tests never get as far as Microsoft.
         let nowhere: Url = "http://127.0.0.1:9".parse().unwrap();
-        let registration = AppRegistration::new(
-            Uuid::from_u128(0xc11e),
-            Credential::Secret("secret".to_owned().into()),
-        );
+        let registration =
+            AppRegistration::new(Uuid::from_u128(0xc11e), Credential::Secret("secret".to_owned().into()));
         let microsoft = Microsoft::new(
             Cloud::custom(nowhere.clone(), nowhere.clone()),
             registration,
