@@ -18,6 +18,8 @@ pub enum EventKind {
     NacMdmLookupFailure,
     NacMdmDeviceNotEnrolled,
     NacMdmComplianceChanged,
+    /// How a linked account fares.
+    NacMdmLinkStateChanged,
     NacClientCoaReauth,
     NacClientCoaDisconnect,
     /// Moves of many clients to a worse state wait for an admin, or no longer do.
@@ -35,6 +37,7 @@ words!(EventKind, "event type",
     EventKind::NacMdmLookupFailure => "NAC_MDM_LOOKUP_FAILURE",
     EventKind::NacMdmDeviceNotEnrolled => "NAC_MDM_DEVICE_NOT_ENROLLED",
     EventKind::NacMdmComplianceChanged => "NAC_MDM_COMPLIANCE_CHANGED",
+    EventKind::NacMdmLinkStateChanged => "NAC_MDM_LINK_STATE_CHANGED",
     EventKind::NacClientCoaReauth => "NAC_CLIENT_COA_REAUTH",
     EventKind::NacClientCoaDisconnect => "NAC_CLIENT_COA_DISCONNECT",
     EventKind::NacCoaHeld => "NAC_COA_HELD",

@@ -100,3 +100,9 @@ impl StoreError {
 
 /// What every function of this crate returns.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// As PostgreSQL adds it to an instant.
+fn interval(duration: time::Duration) -> sqlx::postgres::types::PgInterval {
+    let microseconds = i64::try_from(duration.whole_microseconds()).unwrap_or(i64::MAX);
+    sqlx::postgres::types::PgInterval { months: 0, days: 0, microseconds }
+}

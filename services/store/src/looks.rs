@@ -146,7 +146,7 @@ pub async fn wish_unmatched(
         &keys,
         now,
         i64::from(max),
-        pg_interval(UNMATCHED_PAUSE),
+        crate::interval(UNMATCHED_PAUSE),
     )
     .execute(tx.conn())
     .await?;
@@ -264,9 +264,4 @@ pub async fn waits(tx: &mut OrgTx, link: LinkId, device: domain::DeviceId) -> Re
     .fetch_optional(tx.conn())
     .await?;
     Ok(found.is_some())
-}
-
-fn pg_interval(duration: Duration) -> sqlx::postgres::types::PgInterval {
-    let microseconds = i64::try_from(duration.whole_microseconds()).unwrap_or(i64::MAX);
-    sqlx::postgres::types::PgInterval { months: 0, days: 0, microseconds }
 }

@@ -111,7 +111,13 @@ impl World {
         SyncDeps {
             store: self.store.clone(),
             cache,
-            microsoft: self.microsoft.clone(),
+            apps: apps::Apps::new(apps::AppsDeps {
+                store: self.store.clone(),
+                clouds: self.microsoft.clone().into(),
+                master_keys: None,
+                clock: self.clock.clone(),
+                ids: self.ids.clone(),
+            }),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
         }

@@ -24,6 +24,8 @@ pub struct Claim<'a> {
     /// Jobs of one link that may be held at once, by all processes together. Clocks ask Microsoft nothing and do not
     /// count; long work leaves room for one job that somebody waits for, where this is above 1.
     pub per_link: i64,
+    /// Kinds of the class; empty: all of it.
+    pub kinds: &'a [JobKind],
 }
 
 struct Candidate {
@@ -55,6 +57,8 @@ async fn candidates(
     limit: i64,
 ) -> Result<Vec<Candidate>> {
     let long_max = (claim.per_link - 1).max(1);
+    let kinds = if claim.kinds.is_empty() { &JobKind::ALL[..] } else { claim.kinds };
+    let kinds: Vec<String> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
     match claim.class {
         JobClass::Hot => {
             let rows = sqlx::query_as!(
@@ -63,6 +67,7 @@ async fn candidates(
                        SELECT j.org_id, j.link_id, j.kind, j.next_due_at FROM sync_job j
                        WHERE j.kind IN ('delta', 'look', 'clock') AND j.next_due_at <= $1
                          AND (j.lease_until IS NULL OR j.lease_until <= $1) AND (j.fails > 0) = $2
+                         AND j.kind = ANY($5)
                          AND (j.kind = 'clock' OR (
                              SELECT count(*) FROM sync_job o
                              WHERE o.org_id = j.org_id AND o.link_id = j.link_id AND o.kind <> 'clock'
@@ -75,6 +80,7 @@ async fn candidates(
                 troubled,
                 limit,
                 claim.per_link,
+                &kinds,
             )
             .fetch_all(tx.conn())
             .await?;
@@ -87,6 +93,7 @@ async fn candidates(
                        SELECT j.org_id, j.link_id, j.kind, j.next_due_at FROM sync_job j
                        WHERE j.kind IN ('sweep', 'enrich') AND j.next_due_at <= $1
                          AND (j.lease_until IS NULL OR j.lease_until <= $1) AND (j.fails > 0) = $2
+                         AND j.kind = ANY($6)
                          AND (SELECT count(*) < $4 AND count(*) FILTER (WHERE o.kind IN ('sweep', 'enrich')) < $5
                               FROM sync_job o
                               WHERE o.org_id = j.org_id AND o.link_id = j.link_id AND o.kind <> 'clock'
@@ -100,6 +107,7 @@ async fn candidates(
                 limit,
                 claim.per_link,
                 long_max,
+                &kinds,
             )
             .fetch_all(tx.conn())
             .await?;
