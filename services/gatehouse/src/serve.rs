@@ -151,8 +151,7 @@ impl Process {
                 public_url.join(web::SIGN_IN_CALLBACK)?,
                 public_url.join(web::LINK_CALLBACK)?,
             );
-            let linking =
-                LinkingDeps { store: store.clone(), apps, clock: clock.clone(), ids: ids.clone() };
+            let linking = LinkingDeps { store: store.clone(), apps, clock: clock.clone(), ids: ids.clone() };
             let deps = WebDeps {
                 store: store.clone(),
                 cache: cache.clone(),

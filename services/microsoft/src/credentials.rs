@@ -37,6 +37,8 @@ pub struct CredentialStatus {
     /// When this process last got a token with it.
     pub last_accepted_at: Option<OffsetDateTime>,
     pub last_refused: Option<CredentialRefusal>,
+    /// Microsoft refused it since it last took it.
+    pub refused: bool,
     /// The next token is asked for with this one.
     pub preferred: bool,
 }
@@ -54,13 +56,6 @@ impl CredentialStatus {
     #[must_use]
     pub fn days_left(&self, now: OffsetDateTime) -> Option<i64> {
         Some((self.not_after? - now).whole_seconds().div_euclid(86_400))
-    }
-
-    /// Whether Microsoft refused it since it last took it.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
-        let refused = self.last_refused.as_ref();
-        refused.is_some_and(|refused| self.last_accepted_at.is_none_or(|accepted| accepted < refused.at))
     }
 }
 
@@ -214,14 +209,15 @@ type RecordKey = (Arc<str>, Uuid, [u8; 32]);
 struct Record {
     accepted_at: Option<OffsetDateTime>,
     refused: Option<(OffsetDateTime, TokenError)>,
+    /// The refusal came after what was accepted.
+    stands: bool,
 }
 
 impl Record {
     /// The refusal, if it is no older than `age` and nothing was accepted since.
     fn refused_within(&self, age: Duration, now: OffsetDateTime) -> Option<&TokenError> {
         let (at, error) = self.refused.as_ref()?;
-        let stands = self.accepted_at.is_none_or(|accepted| accepted < *at);
-        (stands && (now - *at).abs() < age).then_some(error)
+        (self.stands && (now - *at).abs() < age).then_some(error)
     }
 }
 
@@ -252,6 +248,7 @@ impl Microsoft {
                     last_refused: record
                         .refused
                         .map(|(at, error)| CredentialRefusal { at, code: error.code }),
+                    refused: record.stands,
                     preferred: n == 0,
                 }
             })
@@ -355,7 +352,10 @@ impl Attempts<'_> {
 
     /// Microsoft took it.
     pub(crate) fn accepted(&self, held: &Held) {
-        self.microsoft.note(held, |record, now| record.accepted_at = Some(now));
+        self.microsoft.note(held, |record, now| {
+            record.accepted_at = Some(now);
+            record.stands = false;
+        });
     }
 
     /// Microsoft refused: `Ok` where that was for the credential, so that another may be tried.
@@ -367,7 +367,10 @@ impl Attempts<'_> {
             return Err(error);
         }
         self.microsoft.log_refusal(held, &error);
-        self.microsoft.note(held, |record, now| record.refused = Some((now, error.clone())));
+        self.microsoft.note(held, |record, now| {
+            record.refused = Some((now, error.clone()));
+            record.stands = true;
+        });
         self.refusals.push((held.fingerprint, error));
         Ok(())
     }

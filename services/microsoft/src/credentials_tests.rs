@@ -83,12 +83,12 @@ async fn a_refused_one_gives_way_and_gets_another_chance_later() {
         assert_eq!(signed_with(&stub), [newer, older], "{code}");
         let shown = microsoft.credentials();
         assert!(shown[0].preferred && shown[0].thumbprint.as_deref() == Some(older));
-        assert!(shown[1].is_refused() && !shown[0].is_refused());
+        assert!(shown[1].refused && !shown[0].refused);
         let refused = shown[1].last_refused.as_ref().unwrap();
         assert_eq!((refused.code, refused.at), (Some(code), testing::NOW));
 
         // Another tenant does not stumble again.
-        let other = uuid::Uuid::from_u128(2);
+        let other = Uuid::from_u128(2);
         stub.on(&format!("/{other}/oauth2/v2.0/token"), [granted()]);
         microsoft.check_token(other).await.unwrap();
         assert_eq!(stub.seen().len(), 3);
@@ -96,7 +96,7 @@ async fn a_refused_one_gives_way_and_gets_another_chance_later() {
         microsoft.forget_tokens(TID).await;
         microsoft.check_token(TID).await.unwrap();
         assert_eq!(signed_with(&stub).last().unwrap(), newer, "the newer is back");
-        assert!(!microsoft.credentials()[0].is_refused());
+        assert!(!microsoft.credentials()[0].refused);
     }
 }
 
@@ -124,7 +124,7 @@ async fn where_all_are_refused_microsoft_is_left_in_peace_for_a_moment() {
     stub.on(&token_path(), [refusal(700_027), refusal(7_000_222)]);
     let error = microsoft.check_token(TID).await.unwrap_err();
     assert_eq!(error.code, Some(700_027), "what was said of the first choice");
-    for tid in [TID, uuid::Uuid::from_u128(2)] {
+    for tid in [TID, Uuid::from_u128(2)] {
         assert_eq!(microsoft.check_token(tid).await.unwrap_err().kind, TokenErrorKind::CredentialFailing);
     }
     assert_eq!(stub.seen().len(), 2);
@@ -151,9 +151,9 @@ async fn tokens_are_shared_by_those_alone_who_hold_the_same_credentials() {
     microsoft.check_token(TID).await.unwrap();
     assert_eq!(stub.seen().len(), 2, "another's token is neither lent nor taken");
     let shown = microsoft.credentials();
-    assert_eq!((shown[0].kind, shown[0].is_refused()), (CredentialKind::Secret, false));
+    assert_eq!((shown[0].kind, shown[0].refused), (CredentialKind::Secret, false));
     assert_eq!((&shown[0].thumbprint, shown[0].days_left(testing::NOW)), (&None, None));
-    assert!(guess.credentials()[0].is_refused());
+    assert!(guess.credentials()[0].refused);
 }
 
 struct File(std::path::PathBuf);
@@ -230,7 +230,7 @@ fn files_that_cannot_be_used_say_why() {
     assert_eq!(read(CredentialFiles::certificates([good.0.clone()])).unwrap(), 1);
     for (files, said) in [
         (
-            CredentialFiles::certificates([good.0.clone(), missing.clone()]),
+            CredentialFiles::certificates([good.0.clone(), missing]),
             "/nonexistent/gatehouse.pem cannot be read",
         ),
         (CredentialFiles::certificates([good.0.clone(), empty.0.clone()]), "no certificate"),

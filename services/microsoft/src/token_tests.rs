@@ -100,6 +100,7 @@ async fn many_callers_ask_once_and_share_the_answer() {
     let all = futures::future::join_all((0..50).map(|_| microsoft.graph_token(TID))).await;
     assert!(all.iter().all(|token| token.as_ref().unwrap_err().kind == TokenErrorKind::CredentialFailing));
     assert_eq!(stub.seen().len(), 2, "those who waited share the refusal");
+    stub.clock.advance(Duration::seconds(6));
     microsoft.graph_token(TID).await.unwrap_err();
     assert_eq!(stub.seen().len(), 3, "who comes later asks again");
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use apps::{Apps, AppsDeps};
 use domain::OrgId;
 use domain::time::{Ids, SharedClock, SystemClock};
 use linking::{ConsentCallback, HomeOrg, Linking, LinkingConfig, LinkingDeps, SignInCallback, SignedIn};
@@ -21,7 +22,7 @@ use super::data::Data;
 use super::simulator::Simulator;
 use super::stack::Started;
 use super::{demo_policy, say};
-use crate::serve::microsoft_client;
+use crate::serve::microsoft_clouds;
 
 /// The simulator's first tenant, and its Global Administrator.
 pub const TENANT: &str = "contoso.example";
@@ -56,12 +57,19 @@ impl<'a> Seed<'a> {
         let (clock, ids): (SharedClock, _) = (Arc::new(SystemClock), Ids::system());
         let store =
             Store::connect(&StoreConfig { connections_max: 2, ..StoreConfig::new(&started.database_url) })?;
-        let microsoft = microsoft_client(started.microsoft.clone(), &clock, &ids)?;
+        let clouds = microsoft_clouds(started.microsoft.clone(), &clock, &ids)?;
+        let apps = Apps::new(AppsDeps {
+            store: store.clone(),
+            clouds,
+            master_keys: None,
+            clock: clock.clone(),
+            ids: ids.clone(),
+        });
         let dashboard: Url = started.addresses.dashboard.parse()?;
         // Nobody listens there for these journeys: the callbacks are read off the redirects.
         let redirects =
             LinkingConfig::new(dashboard.join(web::SIGN_IN_CALLBACK)?, dashboard.join(web::LINK_CALLBACK)?);
-        let deps = LinkingDeps { store: store.clone(), microsoft, clock: clock.clone(), ids: ids.clone() };
+        let deps = LinkingDeps { store: store.clone(), apps, clock: clock.clone(), ids: ids.clone() };
         Ok(Self { data, store, linking: Linking::new(deps, redirects), simulator, clock, ids })
     }
 
@@ -82,7 +90,7 @@ impl<'a> Seed<'a> {
     }
 
     async fn sign_in(&self) -> anyhow::Result<SignedIn> {
-        let (url, pending) = self.linking.begin_sign_in().await?;
+        let (url, pending) = self.linking.begin_sign_in(self.linking.clouds()[0]).await?;
         let back = self.simulator.sign_in(&url, ADMIN).await?;
         let field =
             |name: &str| back.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
