@@ -85,22 +85,27 @@ async fn a_missing_device_goes_stale_on_its_own() {
     world.graph.put(tenant.tid, 2, "compliant");
     sync(&world).await;
     let session = world.authenticate(tenant, 1, "corp").await;
-    world.graph.tenant(tenant.tid, |graph| graph.unlisted.push(gone));
-    // Nobody can say whether it is gone: the lists do not show it, and asking for it fails.
+    // Nobody can say whether it is gone: no list shows it, and what a single GET brings cannot be read.
+    world.graph.tenant(tenant.tid, |graph| {
+        graph.unlisted.push(gone);
+        graph.devices.insert(gone, json!({"id": 7}));
+    });
     world.advance(400);
-    for _ in 0..2 {
-        world.sync_now(tenant).await;
-        sync(&world).await;
-    }
+    sync(&world).await;
+    assert_eq!(world.count("SELECT count(*) FROM device WHERE missing_since IS NOT NULL").await, 1);
     tick(&world).await;
-    let missing = world.count("SELECT count(*) FROM device WHERE missing_since IS NOT NULL").await;
-    if missing == 0 {
-        // A single GET confirmed it; that is as good as a sweep.
-        assert_eq!(world.commands(tenant, session).await, []);
-        return;
-    }
-    world.advance(24 * 3600 + 1);
+    assert_eq!(
+        due_at(&world, tenant).await,
+        world.now() + Duration::hours(1),
+        "long before anything changes"
+    );
+    // Sweeps go on, so that nothing else goes stale.
+    world.clock.advance(START + Duration::hours(24) - world.now());
+    sync(&world).await;
     tick(&world).await;
+    assert_eq!(world.commands(tenant, session).await, []);
+    world.advance(1);
+    assert_eq!(tick(&world).await, 1);
     assert_eq!(world.commands(tenant, session).await, [(Pending, "40".to_owned())]);
 }
 
