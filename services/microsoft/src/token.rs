@@ -229,7 +229,9 @@ impl Microsoft {
         if let Some(error) = fetching.error.as_ref().filter(|_| slot.finished.load(SeqCst) != finished) {
             return slot.serving(now).ok_or_else(|| error.clone());
         }
-        if let Some(wait) = fetching.not_before.map(|at| at - now).filter(|wait| wait.is_positive()) {
+        // No wait is longer than an hour: more is a clock that was set back.
+        let wait = fetching.not_before.map(|at| at - now);
+        if let Some(wait) = wait.filter(|wait| wait.is_positive() && *wait <= Duration::HOUR) {
             let error =
                 fetching.error.clone().map(|error| TokenError { retry_after: wait.try_into().ok(), ..error });
             return match (slot.serving(now), error) {
