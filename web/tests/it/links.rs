@@ -105,7 +105,7 @@ async fn the_overview_tells_how_the_sync_fares() {
     let world = World::new().await;
     let (tenant, browser) = world.tenant("Contoso", "", 12, 5).await;
     let page = browser.get(&format!("/orgs/{}", tenant.org)).await;
-    page.is(200).has("Changes within").has("75 s").has("moves are held");
+    page.is(200).has("changes seen within 75 s").has("moves are held");
     let (org, fresh) = world.fresh("Fabrikam").await;
     fresh.get(&format!("/orgs/{org}")).await.is(200).has("No moves are held");
 }
