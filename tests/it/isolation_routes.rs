@@ -82,6 +82,20 @@ const OF_AN_ORGANIZATION: &[(&str, &str)] = &[
     ("GET", "/holds/{hold_id}/release"),
     ("POST", "/holds/{hold_id}/release"),
     ("GET", "/identity-providers"),
+    ("GET", "/identity-providers/apps"),
+    ("POST", "/identity-providers/apps"),
+    ("GET", "/identity-providers/apps/new"),
+    ("GET", "/identity-providers/apps/{app_id}"),
+    ("POST", "/identity-providers/apps/{app_id}/certificates"),
+    ("POST", "/identity-providers/apps/{app_id}/credentials/{app_credential_id}/check"),
+    ("GET", "/identity-providers/apps/{app_id}/credentials/{app_credential_id}/retire"),
+    ("POST", "/identity-providers/apps/{app_id}/credentials/{app_credential_id}/retire"),
+    ("GET", "/identity-providers/apps/{app_id}/credentials/{app_credential_id}/{download}"),
+    ("POST", "/identity-providers/apps/{app_id}/link"),
+    ("POST", "/identity-providers/apps/{app_id}/link/other"),
+    ("GET", "/identity-providers/apps/{app_id}/remove"),
+    ("POST", "/identity-providers/apps/{app_id}/remove"),
+    ("POST", "/identity-providers/apps/{app_id}/secrets"),
     ("GET", "/identity-providers/link"),
     ("POST", "/identity-providers/link"),
     ("POST", "/identity-providers/link/again"),
@@ -221,6 +235,7 @@ async fn parameters(database: &Database, journey: &Journey) -> BTreeMap<&'static
         ("version", "1".to_owned()),
         ("file", "draft.json".to_owned()),
         ("replay", uuid::Uuid::nil().to_string()),
+        ("download", "certificate.pem".to_owned()),
     ]);
     // The journey holds nothing back.
     sqlx::query(
@@ -241,6 +256,8 @@ async fn parameters(database: &Database, journey: &Journey) -> BTreeMap<&'static
         ("session_id", "SELECT id::text FROM session WHERE org_id = $1 LIMIT 1"),
         ("mac", "SELECT mac::text FROM session WHERE org_id = $1 LIMIT 1"),
         ("edge_id", "SELECT id::text FROM edge WHERE org_id = $1"),
+        ("app_id", "SELECT id::text FROM app_registration WHERE org_id = $1"),
+        ("app_credential_id", "SELECT id::text FROM app_credential WHERE org_id = $1"),
         ("credential_id", "SELECT id::text FROM edge_credential WHERE org_id = $1"),
         ("id", "SELECT id::text FROM command WHERE org_id = $1"),
     ] {

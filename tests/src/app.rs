@@ -104,6 +104,9 @@ impl TestApp {
     }
 }
 
+/// Wraps the data keys of tests.
+pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 /// What all processes of a test share.
 #[must_use]
 pub fn settings(database: &Database, simulator: &Url) -> Vec<(&'static str, String)> {
@@ -117,6 +120,7 @@ pub fn settings(database: &Database, simulator: &Url) -> Vec<(&'static str, Stri
         ("MICROSOFT_GRAPH_URL", simulator.to_string()),
         ("MICROSOFT_CLIENT_ID", simulator::config::DEFAULT_CLIENT_ID.to_owned()),
         ("MICROSOFT_CLIENT_SECRET", simulator::config::DEFAULT_CLIENT_SECRET.to_owned()),
+        ("MASTER_KEY", MASTER_KEY.to_owned()),
         // Sweeps come when tests ask for them.
         ("SYNC_SWEEP_INTERVAL_SECONDS", "3600".to_owned()),
         ("SYNC_WORKER_POLL_MILLIS", "50".to_owned()),

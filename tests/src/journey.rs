@@ -102,10 +102,19 @@ pub async fn begin(place: impl Into<Place>, tenant: &str) -> Journey {
 pub async fn whole(place: impl Into<Place>, tenant: &str) -> Journey {
     let journey = begin(place, tenant).await;
     journey.admit_and_move("session-1").await;
+    journey.register_app("client-secret-of-the-journey").await;
     journey
 }
 
 impl Journey {
+    /// Brings an app registration of the organization's own, that no link uses. Returns the path of its page.
+    pub async fn register_app(&self, secret: &str) -> String {
+        let client_id = self.org.uuid().to_string();
+        let form = [("client_id", client_id.as_str()), ("credential", "secret"), ("secret", secret)];
+        let to = self.admin.post(&format!("{}/identity-providers/apps", self.path), &form).await.redirect();
+        to.path().to_owned()
+    }
+
     /// A device is admitted to Corp, becomes noncompliant, is moved by a CoA, and lands in Quarantine.
     pub async fn admit_and_move(&self, session: &str) -> Device {
         let device = self.device("compliant").await;

@@ -17,6 +17,7 @@ mod open;
 mod proof;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use domain::OrgId;
@@ -32,7 +33,7 @@ use store::{Store, StoreError};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use open::Opened;
+pub use open::{Opened, rewrap};
 
 /// A handle is made again after this, with the credentials of then.
 const HANDLE_FOR: Duration = Duration::from_secs(60);
@@ -62,6 +63,8 @@ struct Inner {
     clock: SharedClock,
     ids: Ids,
     handles: Cache<(OrgId, Uuid), Microsoft>,
+    /// When this process last looked for credentials that end, in Unix seconds.
+    told_at: AtomicI64,
 }
 
 impl std::fmt::Debug for Apps {
@@ -116,7 +119,8 @@ impl Apps {
     pub fn new(deps: AppsDeps) -> Self {
         let AppsDeps { store, clouds, master_keys, clock, ids } = deps;
         let handles = Cache::builder().max_capacity(HANDLES_MAX).time_to_live(HANDLE_FOR).build();
-        Self(Arc::new(Inner { store, clouds, master_keys, clock, ids, handles }))
+        let told_at = AtomicI64::new(i64::MIN);
+        Self(Arc::new(Inner { store, clouds, master_keys, clock, ids, handles, told_at }))
     }
 
     /// Gatehouse's own registrations.

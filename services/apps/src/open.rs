@@ -111,24 +111,23 @@ impl Apps {
             _ => Ok(all),
         }
     }
+}
 
-    /// Wraps the organization's data keys with the first master key. Returns how many were wrapped anew.
-    ///
-    /// # Errors
-    /// Where a key's master key is not given.
-    pub async fn rewrap(&self, tx: &mut OrgTx) -> Result<usize, AppsError> {
-        let master_keys = self.master_keys()?;
-        let mut count = 0;
-        for row in keys::list(tx).await? {
-            if row.master_id == master_keys.current_id() {
-                continue;
-            }
-            let key = unwrapped(master_keys, tx, &row)?;
-            let WrappedKey { master_id, bytes } = master_keys.wrap(tx.org(), row.id, &key)?;
-            count += usize::from(keys::rewrap(tx, &row, &master_id, &bytes).await?);
+/// Wraps the organization's data keys with the first master key. Returns how many were wrapped anew.
+///
+/// # Errors
+/// Where a key's master key is not given.
+pub async fn rewrap(tx: &mut OrgTx, master_keys: &MasterKeys) -> Result<usize, AppsError> {
+    let mut count = 0;
+    for row in keys::list(tx).await? {
+        if row.master_id == master_keys.current_id() {
+            continue;
         }
-        Ok(count)
+        let key = unwrapped(master_keys, tx, &row)?;
+        let WrappedKey { master_id, bytes } = master_keys.wrap(tx.org(), row.id, &key)?;
+        count += usize::from(keys::rewrap(tx, &row, &master_id, &bytes).await?);
     }
+    Ok(count)
 }
 
 fn unwrapped(master_keys: &MasterKeys, tx: &OrgTx, row: &KeyRow) -> Result<DataKey, AppsError> {

@@ -1,5 +1,7 @@
 //! What Microsoft took, and what is about to end: told to the organization's audit log.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::OrgId;
@@ -13,6 +15,8 @@ use crate::{Apps, expiry};
 
 /// Organizations in one page.
 const PAGE: i64 = 500;
+/// Notices are told to the day: looking once an hour is enough.
+const LOOK_EVERY_SECONDS: i64 = 3_600;
 
 impl Apps {
     /// Records those of `unproven` that Microsoft took since. A secret is not told apart by what Microsoft's client
@@ -74,11 +78,16 @@ impl Apps {
     }
 
     /// Tells organizations whose links depend on a credential that it is about to end, and retires what has ended.
-    /// Call it now and then; each notice is written once. Returns how many were written.
+    /// Call it as often as you like: it looks once an hour, and each notice is written once. Returns how many were
+    /// written.
     ///
     /// # Errors
     /// Where the database does not answer.
     pub async fn tell_expiry(&self) -> Result<usize, StoreError> {
+        let now = self.now().unix_timestamp();
+        if now.saturating_sub(self.0.told_at.load(Relaxed)) < LOOK_EVERY_SECONDS {
+            return Ok(0);
+        }
         let mut told = 0;
         let mut after = None;
         loop {
@@ -92,7 +101,10 @@ impl Apps {
             }
             match page.last() {
                 Some(last) if page.len() as i64 == PAGE => after = Some(*last),
-                _ => return Ok(told),
+                _ => {
+                    self.0.told_at.store(now, Relaxed);
+                    return Ok(told);
+                }
             }
         }
     }

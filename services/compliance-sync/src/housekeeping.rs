@@ -23,6 +23,7 @@ pub(crate) async fn once(ctx: &Context) {
         ("retention of events", drop_old_events(ctx).await),
         ("expiry of commands", expire_commands(ctx).await),
         ("the outbox's lag", measure_lag(ctx).await),
+        ("credentials that end", ctx.apps.tell_expiry().await.map(drop)),
     ];
     for (part, result) in parts {
         if let Err(error) = result {

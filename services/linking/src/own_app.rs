@@ -426,7 +426,7 @@ impl OwnAppError {
                 "Entra ID knows the app, and refuses the certificate or secret that Gatehouse showed.",
                 UPLOAD,
             )
-            .with_detail(&error.to_string()),
+            .with_detail(&error.detail),
             Self::Graph(error) => own_graph(error),
             Self::Link(error) => error.words(),
             Self::Apps(AppsError::NoMasterKey) => Words::new(

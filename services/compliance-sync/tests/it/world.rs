@@ -87,10 +87,8 @@ impl World {
         let clock = Arc::new(ManualClock::new(START));
         let ids = Ids::seeded(1);
         let base: url::Url = graph.base.parse().unwrap();
-        let registration = AppRegistration::new(
-            Uuid::from_u128(0xc11e),
-            Credential::Secret("secret".to_owned().into()),
-        );
+        let registration =
+            AppRegistration::new(Uuid::from_u128(0xc11e), Credential::Secret("secret".to_owned().into()));
         let cloud = Cloud::custom(base.clone(), base);
         let microsoft =
             Microsoft::new(cloud, registration, clock.clone(), ids.clone(), HttpLimits::default()).unwrap();
@@ -248,6 +246,41 @@ impl World {
     pub async fn job(&self, tenant: Tenant) -> store::jobs::JobStatus {
         let mut tx = self.store.org(tenant.org).await.unwrap();
         store::jobs::status(&mut tx, tenant.link, store::jobs::JobKind::Sweep).await.unwrap().unwrap()
+    }
+
+    pub async fn job_of(&self, tenant: Tenant, kind: store::jobs::JobKind) -> store::jobs::JobStatus {
+        let mut tx = self.store.org(tenant.org).await.unwrap();
+        store::jobs::status(&mut tx, tenant.link, kind).await.unwrap().unwrap()
+    }
+
+    /// Works on what is due of one kind.
+    pub async fn work(&self, kind: store::jobs::JobKind) -> usize {
+        self.process().work_due(&[kind]).await.unwrap()
+    }
+
+    /// Somebody asks for a look.
+    pub async fn wish(
+        &self,
+        tenant: Tenant,
+        key: domain::resolver::LookupKey,
+        reason: store::looks::WishReason,
+    ) {
+        let mut tx = self.store.org(tenant.org).await.unwrap();
+        assert!(store::looks::wish(&mut tx, tenant.link, &key, reason, self.now()).await.unwrap());
+        assert!(
+            store::jobs::wake(&mut tx, tenant.link, store::jobs::JobKind::Look, self.now()).await.unwrap()
+        );
+        tx.commit().await.unwrap();
+    }
+
+    /// The compliance of a device, as it is stored.
+    pub async fn state(&self, tenant: Tenant, n: u32) -> Option<String> {
+        sqlx::query_scalar("SELECT compliance FROM device WHERE org_id = $1 AND id = $2")
+            .bind(tenant.org.uuid())
+            .bind(crate::graph::device_id(tenant.tid, n))
+            .fetch_optional(&self.admin)
+            .await
+            .unwrap()
     }
 
     pub async fn runs(&self, tenant: Tenant) -> Vec<store::runs::SyncRun> {
