@@ -5,8 +5,10 @@
 mod clock;
 mod concurrency;
 mod considerate;
+mod fairness;
 mod graph;
 mod holds;
+mod looks;
 mod moves;
 mod sweeps;
 mod troubles;

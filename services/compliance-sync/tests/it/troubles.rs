@@ -100,7 +100,8 @@ async fn refusals_name_who_must_act_and_our_own_fault_is_not_the_tenants() {
         assert!(link.state_detail.is_some());
         assert!(world.runs(tenant).await[0].error.is_some());
         assert!(world.job(tenant).await.next_due_at > world.now());
-        // Whoever must, did.
+        // Whoever must, did. A credential that was refused is left alone for a moment.
+        world.advance(6);
         world.sync_now(tenant).await;
         assert_eq!(sweep(&world).await, 1);
         assert_eq!(world.link(tenant).await.state, LinkState::Connected);

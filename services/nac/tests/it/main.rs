@@ -8,6 +8,7 @@ mod decisions;
 mod document;
 mod fields;
 mod isolation;
+mod looks;
 mod outages;
 mod policy;
 mod proxy;
