@@ -13,7 +13,7 @@ use domain::outbox::OutboxMessage;
 use domain::resolver::{LookupKey, keys_of};
 use domain::{DeviceId, LinkId, Mac};
 use sqlx::types::mac_address::MacAddress;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use enrich::{Enriched, enriched, unenriched};
@@ -452,58 +452,4 @@ pub fn changed(link: LinkId, devices: &[TouchedDevice]) -> OutboxMessage {
     keys.sort_unstable();
     keys.dedup();
     OutboxMessage::DevicesChanged { link, devices: devices.iter().map(|device| device.id).collect(), keys }
-}
-
-/// Devices of a link whose compliance changed by the passing of time alone after `from`, up to `to`: their grace
-/// ended, or they are missing and went stale.
-pub async fn changed_by_time(
-    tx: &mut OrgTx,
-    link: LinkId,
-    from: OffsetDateTime,
-    to: OffsetDateTime,
-    stale_after: Duration,
-) -> Result<Vec<TouchedDevice>> {
-    let org = tx.org().uuid();
-    let (stale_from, stale_to) = (from - stale_after, to - stale_after);
-    let rows = sqlx::query!(
-        r#"SELECT id, compliance, fetched_at, name, serial, entra_id, wifi_mac, ethernet_mac
-           FROM device WHERE org_id = $1 AND link_id = $2 AND compliance = 'inGracePeriod'
-               AND grace_expires_at > $3 AND grace_expires_at <= $4
-           UNION
-           SELECT id, compliance, fetched_at, name, serial, entra_id, wifi_mac, ethernet_mac
-           FROM device WHERE org_id = $1 AND link_id = $2 AND missing_since IS NOT NULL
-               AND fetched_at >= $5 AND fetched_at < $6"#,
-        org,
-        link.uuid(),
-        from,
-        to,
-        stale_from,
-        stale_to,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    let rows = rows.into_iter().filter_map(|row| {
-        Some(TimeRow {
-            id: row.id?,
-            compliance: row.compliance?,
-            fetched_at: row.fetched_at?,
-            name: row.name,
-            serial: row.serial,
-            entra_id: row.entra_id,
-            wifi_mac: row.wifi_mac,
-            ethernet_mac: row.ethernet_mac,
-        })
-    });
-    Ok(touched!(link, rows))
-}
-
-struct TimeRow {
-    id: Uuid,
-    compliance: String,
-    fetched_at: OffsetDateTime,
-    name: Option<String>,
-    serial: Option<String>,
-    entra_id: Option<Uuid>,
-    wifi_mac: Option<MacAddress>,
-    ethernet_mac: Option<MacAddress>,
 }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::jobs::{self, JobKind};
-use crate::{OrgTx, Result, StoreError, SystemTx, outbox};
+use crate::{OrgTx, Result, StoreError, SystemTx, commands, outbox};
 
 /// A linked account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -300,6 +300,17 @@ pub async fn delete(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, id: LinkId) 
     .await?;
     if locked.is_none() {
         return Ok(None);
+    }
+    // What was planned because of its devices is off; the holds go with the link.
+    commands::lock_planning(tx).await?;
+    loop {
+        let waiting = commands::sessions_waiting(tx, id, None, 1000).await?;
+        if waiting.is_empty() {
+            break;
+        }
+        for session in waiting {
+            commands::withdraw(tx, ids, now, session, "the account was unlinked").await?;
+        }
     }
     let mut gone = 0;
     loop {

@@ -111,8 +111,10 @@ impl Sweep<'_> {
             self.cursor.phase = Phase::Missing;
         }
         self.cursor.add(counts);
-        let (began_at, seen) = (self.cursor.started_at, self.cursor.counts().seen);
-        breaker::after_page(self.ctx, &mut tx, link.id, began_at, seen, now).await?;
+        if counts.transitions > 0 {
+            let (began_at, seen) = (self.cursor.started_at, self.cursor.counts().seen);
+            breaker::after_page(self.ctx, &mut tx, link.id, began_at, seen, now).await?;
+        }
         runs::progress(&mut tx, self.cursor.run, self.cursor.counts()).await?;
         self.save(&mut tx, now).await?;
         tx.commit().await?;

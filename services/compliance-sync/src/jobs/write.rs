@@ -168,7 +168,6 @@ impl Writing<'_> {
         let lines: Vec<Event> =
             changes.iter().filter_map(|change| event(ctx, org, link, change, now)).collect();
         events::append_all(tx, &lines).await?;
-        breaker::after_changes(ctx, tx, link, changes, now).await?;
         ctx.metrics.transitions(self.kind, changes.len());
         breaker::after_changes(ctx, tx, link, changes, now).await
     }
