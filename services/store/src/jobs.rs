@@ -14,7 +14,7 @@ use domain::{LinkId, OrgId};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-pub use claim::{Claim, claim};
+pub use claim::{Claim, claim, oldest_due};
 
 use crate::{OrgTx, Result, StoreError};
 

@@ -55,7 +55,11 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
         for (id, item) in ids.iter().zip(items) {
             match item {
                 BatchItem::Found(adapters) => {
-                    found.push(Enriched { id: *id, ethernet_mac: adapters.ethernet_mac, udid: adapters.udid })
+                    found.push(Enriched {
+                        id: *id,
+                        ethernet_mac: adapters.ethernet_mac,
+                        udid: adapters.udid,
+                    });
                 }
                 // Whether it is gone is the sweep's to find out.
                 BatchItem::Absent => {}

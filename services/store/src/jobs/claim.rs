@@ -172,3 +172,22 @@ async fn take(tx: &mut SystemTx, claim: &Claim<'_>, due: &[Candidate]) -> Result
     jobs.sort_by_key(|job| job.due_at);
     Ok(jobs)
 }
+
+/// Since when it has been due: of each kind, the longest due job that nobody holds. Kinds without one are left out.
+pub async fn oldest_due(tx: &mut SystemTx, now: OffsetDateTime) -> Result<Vec<(JobKind, OffsetDateTime)>> {
+    let mut oldest = Vec::new();
+    for kind in JobKind::ALL {
+        // Of the class' index the first row of the kind that is free; held ones are due at the end of their lease.
+        let due = sqlx::query_scalar!(
+            "SELECT next_due_at FROM sync_job
+             WHERE kind = $1 AND next_due_at <= $2 AND (lease_until IS NULL OR lease_until <= $2)
+             ORDER BY next_due_at LIMIT 1",
+            kind.as_str(),
+            now,
+        )
+        .fetch_optional(tx.conn())
+        .await?;
+        oldest.extend(due.map(|due| (kind, due)));
+    }
+    Ok(oldest)
+}
