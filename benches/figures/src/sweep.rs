@@ -224,9 +224,19 @@ async fn copy(bed: &Bed, database: &Database, org: &Organization) -> anyhow::Res
     let mut url: url::Url = bed.servers.superuser_url().parse()?;
     url.set_path(&database.name);
     let mut connection = PgConnection::connect(url.as_str()).await?;
-    let select = format!(
-        "COPY (SELECT * FROM device WHERE link_id = '{}') TO STDOUT (FORMAT binary)",
-        org.link.uuid()
+    // What PostgreSQL makes itself is made again by both.
+    let columns: String = sqlx::query_scalar(
+        "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+         WHERE attrelid = 'device'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    let (from, to) = (
+        format!(
+            "COPY (SELECT {columns} FROM device WHERE link_id = '{}') TO STDOUT (FORMAT binary)",
+            org.link.uuid()
+        ),
+        format!("COPY device_copy ({columns}) FROM STDIN (FORMAT binary)"),
     );
     connection
         .execute("DROP TABLE IF EXISTS device_copy; CREATE TABLE device_copy (LIKE device INCLUDING ALL)")
@@ -234,7 +244,7 @@ async fn copy(bed: &Bed, database: &Database, org: &Organization) -> anyhow::Res
     connection.execute("CHECKPOINT").await?;
     let rows = {
         use futures::TryStreamExt as _;
-        let mut out = connection.copy_out_raw(&select).await?;
+        let mut out = connection.copy_out_raw(&from).await?;
         let mut rows = Vec::new();
         while let Some(chunk) = out.try_next().await? {
             rows.extend_from_slice(&chunk);
@@ -242,7 +252,7 @@ async fn copy(bed: &Bed, database: &Database, org: &Organization) -> anyhow::Res
         rows
     };
     let begun = Instant::now();
-    let mut copy = connection.copy_in_raw("COPY device_copy FROM STDIN (FORMAT binary)").await?;
+    let mut copy = connection.copy_in_raw(&to).await?;
     for chunk in rows.chunks(1 << 16) {
         copy.send(chunk).await?;
     }

@@ -164,8 +164,9 @@ fn scale(bed: &Bed, database: &Database, args: &Args) -> anyhow::Result<Scale> {
     let (mut lease, mut sweep) = (30, 300);
     for (key, value) in bed.sync_settings(database)? {
         let scaled = key.starts_with("SYNC_") || key == "MICROSOFT_REQUEST_TIMEOUT_SECONDS";
-        // How long past days are kept, and how long a process may take to end, are no rhythms.
-        if !scaled || !key.ends_with("_SECONDS") || key == "SYNC_DRAIN_SECONDS" {
+        // How long a process may take to end is no rhythm, and budgets are the simulator's, whose clock is ours.
+        let kept = key == "SYNC_DRAIN_SECONDS" || key.ends_with("_WINDOW_SECONDS");
+        if !scaled || kept || !(key.ends_with("_SECONDS") || key.ends_with("_SECONDS_MAX")) {
             continue;
         }
         let Ok(seconds) = value.parse::<u64>() else { continue };
