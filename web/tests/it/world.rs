@@ -111,7 +111,7 @@ impl World {
         let registration =
             AppRegistration::new(Uuid::from_u128(0xc11e), Credential::Secret("secret".to_owned().into()));
         let microsoft = Microsoft::new(
-            Cloud::custom(nowhere.clone(), nowhere.clone()),
+            Cloud::custom(nowhere.clone(), nowhere),
             registration,
             clock.clone(),
             ids.clone(),
