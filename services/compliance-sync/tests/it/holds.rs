@@ -274,3 +274,21 @@ async fn a_suspicion_does_not_outlive_a_sweep_that_never_ends() {
     assert_eq!(all_holds(&world).await, [("cleared".to_owned(), 80, 400)]);
     assert_eq!(states(&world, tenant, &sessions).await, [Pending; 80]);
 }
+
+#[tokio::test]
+async fn what_is_held_goes_with_the_account() {
+    let world = World::new().await;
+    let (tenant, sessions) = fleet(&world, 60, 2).await;
+    put(&world, tenant, 0..60, "noncompliant");
+    sync_later(&world).await;
+    assert_eq!(states(&world, tenant, &sessions).await, [Held; 2]);
+    world.advance(1);
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    store::links::delete(&mut tx, &world.ids, world.now(), tenant.link).await.unwrap();
+    store::orgs::changed(&mut tx, &world.ids, world.now(), true).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(states(&world, tenant, &sessions).await, [Superseded; 2]);
+    world.process().relay_all().await.unwrap();
+    assert_eq!(states(&world, tenant, &sessions).await, [Pending; 2], "nobody knows them any more");
+    assert_eq!(all_holds(&world).await, []);
+}
