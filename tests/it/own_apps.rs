@@ -7,6 +7,7 @@ use apps::{Apps, AppsDeps};
 use domain::OrgId;
 use domain::time::{Clock as _, Ids, ManualClock, SystemClock};
 use gatehouse_tests::app::MASTER_KEY;
+use gatehouse_tests::browser::Browser;
 use gatehouse_tests::journey;
 use gatehouse_tests::visitor::{Answer, Visitor};
 use gatehouse_tests::{TestApp, eventually};
@@ -16,6 +17,7 @@ use sealing::MasterKeys;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use store::{audit, links};
+use url::Url;
 use uuid::Uuid;
 
 const SECRET: &str = "s3cr3t~of.an-own_app-0123456789";
@@ -385,4 +387,73 @@ async fn a_master_key_is_changed_without_sealing_anything_again() {
     scene.apps(clock.clone(), new).for_app(scene.org, id).await.unwrap();
     assert!(scene.apps(clock, MASTER_KEY).for_app(scene.org, id).await.is_err());
     scene.app.stop().await;
+}
+
+/// An admin's way through every page, looked at light and dark (`target/screenshots/`).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_brings_an_app_in_a_browser() {
+    let app = TestApp::start().await;
+    let browser = Browser::start().await;
+    browser.go(&app.url).await;
+    browser.click("#sign-in").await;
+    browser.click("[data-user='ada@contoso.example']").await;
+    browser.fill("#name", "Contoso").await;
+    browser.click("#create").await;
+    browser.find("#next-steps").await;
+    let mut org = browser.url().await;
+    org.set_query(None);
+    let page = |path: &str| -> Url { format!("{org}/identity-providers{path}").parse().unwrap() };
+
+    browser.go(&page("/link")).await;
+    browser.find("#own-apps").await;
+    browser.screenshots("link-with").await;
+    browser.click("#own-apps").await;
+    browser.find("#new-app").await;
+    browser.screenshots("own-apps-none").await;
+    browser.click("#new-app").await;
+    browser.fill("#client_id", "not a GUID").await;
+    browser.click("#register-app").await;
+    browser.find("#client_id-error").await;
+    browser.screenshots("own-app-wrong").await;
+    let client_id = Scene::client_id();
+    browser.fill("#client_id", &client_id).await;
+    browser.click("#register-app").await;
+    browser.find("#verify-link").await;
+    browser.screenshots("own-app-new").await;
+    browser.click("#verify-link").await;
+    browser.find("#app-error").await;
+    browser.screenshots("own-app-refused").await;
+
+    let (id, pem): (Uuid, Vec<u8>) = sqlx::query_as("SELECT app_id, certificate FROM app_credential")
+        .fetch_one(&mut app.database.superuser().await)
+        .await
+        .unwrap();
+    let in_entra = json!({ "clientId": client_id, "certificates": [linking::pem(&pem)] });
+    app.simulator.post(&["apps"], &in_entra).await.unwrap();
+    let consent = json!({ "clientId": client_id });
+    app.simulator.post(&["tenants", "contoso.example", "consent"], &consent).await.unwrap();
+    browser.go(&page(&format!("/apps/{id}"))).await;
+    browser.click("#verify-link").await;
+    browser.find("#own-app").await;
+    browser.screenshots("own-app-linked").await;
+    browser.go(&page(&format!("/apps/{id}"))).await;
+    browser.click("#new-certificate").await;
+    browser.see("not proven yet").await;
+    sqlx::query("UPDATE app_credential SET not_after = now() + interval '6 days' WHERE proven_at IS NOT NULL")
+        .execute(&mut app.database.superuser().await)
+        .await
+        .unwrap();
+    browser.go(&page(&format!("/apps/{id}"))).await;
+    browser.find("#ends-soon").await;
+    browser.screenshots("own-app-ends-soon").await;
+    browser.click_text("Retire…").await;
+    browser.find("#confirm").await;
+    browser.screenshots("own-app-retire").await;
+    browser.go(&page(&format!("/apps/{id}/remove"))).await;
+    browser.see("It speaks for").await;
+    browser.screenshots("own-app-remove").await;
+    browser.go(&page("/apps")).await;
+    browser.screenshots("own-apps").await;
+    browser.close().await;
+    app.stop().await;
 }
