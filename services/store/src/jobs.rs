@@ -146,7 +146,7 @@ pub struct JobStatus {
     /// Held by a worker until then.
     pub lease_until: Option<OffsetDateTime>,
     pub fails: u32,
-    /// An admin asked for it.
+    /// An admin asked for it, or a delta that cannot tell any more what changed.
     pub requested_at: Option<OffsetDateTime>,
     /// Microsoft asked to wait until then.
     pub not_before: Option<OffsetDateTime>,

@@ -141,7 +141,7 @@ impl Delta<'_> {
             round.wished = before.saturating_add(u32::try_from(keys.len()).unwrap_or(u32::MAX));
             if round.wished > ctx.config.delta_changes_max {
                 // A sweep costs a request for a thousand devices, and a look one for each.
-                woken = jobs::wake(&mut tx, link, JobKind::Sweep, now).await?;
+                woken = jobs::request_sweep(&mut tx, link, now).await?;
             } else if !keys.is_empty() {
                 looks::wish_all(&mut tx, link, &keys, WishReason::Entra, now).await?;
                 woken = jobs::wake(&mut tx, link, JobKind::Look, now).await?;
@@ -197,7 +197,8 @@ impl Delta<'_> {
         let now = self.ctx.clock.now();
         let mut tx = self.ctx.store.org(self.job.lease.org).await?;
         jobs::hold(&mut tx, &self.job.lease).await?;
-        jobs::wake(&mut tx, self.link.id, JobKind::Sweep, now).await?;
+        // One that runs has read pages before the gap: it is followed by another.
+        jobs::request_sweep(&mut tx, self.link.id, now).await?;
         // A directory that expires every token at once is not asked in a circle.
         let wait = if self.job.cursor.is_some() {
             Duration::from_secs(1)
