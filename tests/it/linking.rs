@@ -331,6 +331,11 @@ async fn a_certificate_links_as_well() {
     assert_eq!(refusal.kind, TokenErrorKind::CredentialFailing, "the certificate is not uploaded: {error}");
     let app = format!("apps/{}", simulator::config::DEFAULT_CLIENT_ID);
     scene.sim("PATCH", &app, json!({"certificates": [pem]})).await;
+    // A credential that was refused is left in peace for some seconds.
+    gatehouse_tests::eventually("Microsoft is asked again", || async {
+        scene.try_sign_in("ada@contoso.example").await.ok()
+    })
+    .await;
     let (ada, org) = scene.admin("ada@contoso.example").await;
     scene.link(org, &ada, "ada@contoso.example").await;
 }

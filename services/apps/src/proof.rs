@@ -100,8 +100,8 @@ impl Apps {
                 tx.commit().await?;
             }
             match page.last() {
-                Some(last) if page.len() as i64 == PAGE => after = Some(*last),
-                _ => {
+                Some(last) => after = Some(*last),
+                None => {
                     self.0.told_at.store(now, Relaxed);
                     return Ok(told);
                 }
