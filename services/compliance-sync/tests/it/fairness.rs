@@ -176,3 +176,55 @@ async fn a_sweep_gives_its_worker_back_when_its_turn_is_over() {
     assert_eq!(world.graph.asked(tenant.tid), ["page 20", "page 30"]);
     assert_eq!(world.link(tenant).await.confirmed_at, Some(crate::world::START));
 }
+
+#[tokio::test]
+async fn a_sweep_leaves_part_of_the_budget_to_looks() {
+    let mut world = World::new().await;
+    world.config.page_size_max = 1;
+    world.config.budget_requests = 20;
+    world.config.budget_window_seconds = 600;
+    world.config.low_priority_percent = 50;
+    let tenant = world.tenant(1).await;
+    for n in 0..30 {
+        world.graph.put(tenant.tid, n, "compliant");
+    }
+    assert_eq!(world.work(JobKind::Sweep).await, 1);
+    assert_eq!(world.graph.asked(tenant.tid).len(), 10, "half of it");
+    let job = world.job(tenant).await;
+    assert_eq!((job.fails, job.not_before), (0, None));
+    assert!(job.next_due_at > world.now());
+    world.graph.put(tenant.tid, 25, "noncompliant");
+    world.wish(tenant, LookupKey::IntuneId(device_id(tenant.tid, 25)), WishReason::Admin).await;
+    assert_eq!(world.work(JobKind::Look).await, 1);
+    assert_eq!(world.state(tenant, 25).await.as_deref(), Some("noncompliant"));
+    let name = cache::intune_budget(uuid::Uuid::from_u128(0xc11e), tenant.tid);
+    let used = world.cache.budget_used(&name).await.unwrap().unwrap();
+    assert_eq!((used.used, used.capacity), (11, 20), "for the page of the link");
+}
+
+#[tokio::test]
+async fn a_tenant_that_does_not_answer_is_asked_ever_less_often() {
+    let mut world = World::new().await;
+    world.config.hot_request_seconds = 1;
+    let tenant = world.tenant(1).await;
+    world.graph.put(tenant.tid, 1, "compliant");
+    assert_eq!(world.work(JobKind::Sweep).await, 1);
+    world.graph.tenant(tenant.tid, |graph| graph.silent = true);
+    world.wish(tenant, LookupKey::IntuneId(device_id(tenant.tid, 1)), WishReason::Client).await;
+    let mut waits = Vec::new();
+    for fails in 1..=3 {
+        assert_eq!(world.work(JobKind::Look).await, 1);
+        let job = world.job_of(tenant, JobKind::Look).await;
+        assert_eq!((job.fails, job.lease_until), (fails, None));
+        let wait = job.next_due_at - world.now();
+        waits.push(wait.whole_seconds());
+        world.advance(wait.whole_seconds() + 1);
+    }
+    assert!(waits[0] >= 10 && waits[1] >= 20 && waits[2] >= 40, "{waits:?}");
+    assert_eq!(world.link(tenant).await.state, domain::link::LinkState::Connected, "sweeps tell that");
+    // It answers again: nothing was lost.
+    world.graph.tenant(tenant.tid, |graph| graph.silent = false);
+    assert_eq!(world.work(JobKind::Look).await, 1);
+    assert_eq!(world.count("SELECT count(*) FROM look_wish").await, 0);
+    assert_eq!(world.job_of(tenant, JobKind::Look).await.fails, 0);
+}
