@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 pub use enrich::{Enriched, enriched, unenriched};
 pub use looks::{
-    DueLook, Looked, delete_absent, due_looks, heat_sessions, in_session, looked, next_look, put_off, with_entra_ids,
+    DueLook, Looked, delete_absent, due_looks, heat_sessions, in_session, looked, next_look, put_off,
+    with_entra_ids,
 };
 pub use upsert::{DeviceWrite, upsert};
 
