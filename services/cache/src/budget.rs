@@ -17,6 +17,8 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
         local needed = cost + tonumber(ARGV[4])
         local t = redis.call('TIME')
         local now = t[1] * 1000 + math.floor(t[2] / 1000)
+        local parked = redis.call('PTTL', KEYS[2])
+        if parked > 0 then return parked end
         local held = redis.call('HMGET', KEYS[1], 'tokens', 'at')
         local tokens = tonumber(held[1]) or capacity
         local at = tonumber(held[2]) or now
@@ -31,6 +33,16 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
             'window', ARGV[3])
         redis.call('PEXPIRE', KEYS[1], window)
         return wait",
+    )
+});
+
+/// The longer of two waits counts.
+static PARK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+            redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
+        end",
     )
 });
 
@@ -114,10 +126,18 @@ impl Cache {
         let capacity = bucket.capacity.max(1);
         let cost = cost.min(capacity);
         let mut take = TAKE.prepare_invoke();
-        take.key(self.budget_key(name));
+        take.key(self.budget_key(name)).key(self.parked_key(name));
         take.arg(cost).arg(capacity).arg(millis(bucket.window)).arg(bucket.kept.min(capacity - cost));
         let wait: u64 = self.script(self.config().command_timeout, &take).await?;
         Ok(if wait == 0 { Budget::Granted } else { Budget::RetryAfter(Duration::from_millis(wait)) })
+    }
+
+    /// Whoever gives the budget `name` said to wait: nobody is granted anything of it for this long, or for longer
+    /// where that was said before.
+    pub async fn park_budget(&self, name: &str, wait: Duration) -> Result<()> {
+        let mut park = PARK.prepare_invoke();
+        park.key(self.parked_key(name)).arg(millis(wait).max(1));
+        self.script(self.config().command_timeout, &park).await
     }
 
     /// How much of the budget `name` is in use; `None` where nobody took from it within its window.
@@ -136,5 +156,9 @@ impl Cache {
 
     fn budget_key(&self, name: &str) -> String {
         self.key(format_args!("budget:{{{name}}}"))
+    }
+
+    fn parked_key(&self, name: &str) -> String {
+        self.key(format_args!("budget:{{{name}}}:parked"))
     }
 }

@@ -176,6 +176,21 @@ async fn what_is_kept_for_others_is_theirs_and_what_is_used_can_be_read() {
 }
 
 #[tokio::test]
+async fn a_parked_budget_grants_nothing_until_the_longest_wait_is_over() {
+    let cache = cache();
+    let take = async || cache.take_budget("parked", 1, 10, Duration::from_secs(60)).await.unwrap();
+    cache.park_budget("parked", Duration::from_secs(30)).await.unwrap();
+    cache.park_budget("parked", Duration::from_secs(1)).await.unwrap();
+    let Budget::RetryAfter(wait) = take().await else { panic!("granted while parked") };
+    assert!(wait > Duration::from_secs(20) && wait <= Duration::from_secs(30), "{wait:?}");
+    assert_eq!(cache.budget_used("parked").await.unwrap(), None, "nothing was taken");
+    assert_eq!(cache.take_budget("another", 1, 10, Duration::from_secs(60)).await.unwrap(), Budget::Granted);
+    cache.park_budget("brief", Duration::from_millis(5)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(cache.take_budget("brief", 1, 10, Duration::from_secs(60)).await.unwrap(), Budget::Granted);
+}
+
+#[tokio::test]
 async fn a_budget_refills_evenly() {
     let cache = cache();
     let take = async |cost| cache.take_budget("graph", cost, 10, Duration::from_secs(1)).await.unwrap();

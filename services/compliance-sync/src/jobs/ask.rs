@@ -119,6 +119,15 @@ impl<'a> Asking<'a> {
             Err(GraphError::Unavailable { retry_after: None, detail })
         });
         self.ctx.metrics.request(self.kind, outcome(answer.as_ref().err()));
+        if let Err(error @ (GraphError::Throttled { .. } | GraphError::Unavailable { .. })) = &answer
+            && let Some(wait) = error.retry_after()
+        {
+            // Jobs of this tenant that are at work elsewhere stop asking too.
+            let (tenant, _) = &self.budgets[0];
+            if let Err(error) = self.ctx.cache.park_budget(tenant, wait).await {
+                tracing::debug!(%error, "the budget cannot be parked");
+            }
+        }
         if let Err(GraphError::Forbidden { .. } | GraphError::DirectoryForbidden { .. }) = answer {
             // A token that was minted before consent propagated lacks its roles until it expires.
             self.graph.forget_token().await;
