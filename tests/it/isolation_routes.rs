@@ -237,15 +237,6 @@ async fn parameters(database: &Database, journey: &Journey) -> BTreeMap<&'static
         ("replay", uuid::Uuid::nil().to_string()),
         ("download", "certificate.pem".to_owned()),
     ]);
-    // The journey holds nothing back.
-    sqlx::query(
-        "INSERT INTO hold (org_id, id, link_id, state, opened_at, worse, fleet)
-         SELECT org_id, gen_random_uuid(), id, 'open', now(), 60, 100 FROM link WHERE org_id = $1",
-    )
-    .bind(journey.org.uuid())
-    .execute(&mut connection)
-    .await
-    .unwrap();
     for (name, sql) in [
         ("link_id", "SELECT id::text FROM link WHERE org_id = $1"),
         ("device_id", "SELECT id::text FROM device WHERE org_id = $1 ORDER BY id LIMIT 1"),

@@ -14,8 +14,8 @@ const PAGE: i64 = 500;
 /// does no harm, nor does being interrupted. Returns what was done, for people.
 pub async fn rotate(sources: Sources) -> anyhow::Result<String> {
     let mut reader = Reader::new(sources);
-    let url =
-        reader.required_secret("DATABASE_URL", "URL of PostgreSQL, as a role that is NOSUPERUSER NOBYPASSRLS");
+    let url = reader
+        .required_secret("DATABASE_URL", "URL of PostgreSQL, as a role that is NOSUPERUSER NOBYPASSRLS");
     let keys = master_key::required(&mut reader);
     // The same file may serve the other commands.
     if let Some(problem) = reader.problems().first() {
