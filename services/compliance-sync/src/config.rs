@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct SyncConfig {
     /// From the end of one sweep of a link to its next.
     pub sweep_interval_seconds: u32,
+    /// The same where Entra ID does not tell what changed, unless a sweep takes longer than this itself.
+    pub sweep_without_delta_interval_seconds: u32,
     /// Due times are spread by up to this share of the interval, either way.
     pub sweep_jitter_percent: u8,
     /// A sweep that takes longer gives its worker back after this and waits for its next turn.
@@ -116,6 +118,7 @@ impl Default for SyncConfig {
     fn default() -> Self {
         Self {
             sweep_interval_seconds: 300,
+            sweep_without_delta_interval_seconds: 60,
             sweep_jitter_percent: 10,
             sweep_slice_seconds: 20,
             hot_workers: 16,
@@ -195,6 +198,7 @@ impl SyncConfig {
         }
         for (name, value) in [
             ("sweep_interval_seconds", self.sweep_interval_seconds),
+            ("sweep_without_delta_interval_seconds", self.sweep_without_delta_interval_seconds),
             ("worker_poll_millis", self.worker_poll_millis),
             ("relay_poll_millis", self.relay_poll_millis),
             ("relay_lease_seconds", self.relay_lease_seconds),
@@ -270,6 +274,13 @@ impl SyncConfig {
 
     pub(crate) const fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_seconds as u64)
+    }
+
+    /// From the end of one sweep to the next, where Entra ID does not tell what changed and a sweep took so long.
+    pub(crate) fn sweep_without_delta(&self, took: Duration) -> Duration {
+        let seconds = self.sweep_without_delta_interval_seconds.min(self.sweep_interval_seconds);
+        let most = Duration::from_secs(self.sweep_interval_seconds.into());
+        Duration::from_secs(seconds.into()).max(took).min(most)
     }
 
     pub(crate) fn coa_calm(&self) -> time::Duration {

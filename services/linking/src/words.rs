@@ -171,6 +171,7 @@ mod tests {
             GraphError::Forbidden { detail: detail.clone() },
             GraphError::NoIntune { detail: detail.clone() },
             GraphError::DirectoryForbidden { detail: detail.clone() },
+            GraphError::DirectoryWithoutDelta { detail: detail.clone() },
             GraphError::PageExpired,
             GraphError::DeltaExpired,
             GraphError::FilterIgnored { property: "serialNumber" },

@@ -102,6 +102,11 @@ pub fn json(status: u16, body: &serde_json::Value) -> Answer {
     }
 }
 
+/// An answer of something in between, not of Microsoft.
+pub fn text(status: u16, body: &str) -> Answer {
+    Answer { body: body.to_owned(), headers: Vec::new(), ..json(status, &serde_json::Value::Null) }
+}
+
 impl Answer {
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));

@@ -171,6 +171,7 @@ pub(crate) const fn outcome(error: Option<&GraphError>) -> &'static str {
             GraphError::Unauthorized { .. }
             | GraphError::Forbidden { .. }
             | GraphError::DirectoryForbidden { .. }
+            | GraphError::DirectoryWithoutDelta { .. }
             | GraphError::NoIntune { .. },
         ) => "refused",
         Some(GraphError::PageExpired | GraphError::DeltaExpired) => "expired",

@@ -24,7 +24,10 @@ use crate::Context;
 
 /// What the page of a link says where the permission is missing.
 const FORBIDDEN: &str = "The tenant has not granted Device.Read.All, so Entra ID cannot tell which devices changed. \
-Sweeps and looks go on; consent given anew brings it back.";
+The fleet is swept more often instead; consent given anew brings it back.";
+/// The same where there is no such thing.
+const WITHOUT_DELTA: &str = "Microsoft Graph does not tell which of this tenant's devices changed. The fleet is \
+swept more often instead, and it is asked again now and then.";
 
 /// Where the next question goes on. Whatever cannot be read starts over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,7 +74,11 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
     match delta.rounds(cursor, now).await {
         Err(Stop::Graph(GraphError::DirectoryForbidden { detail })) => {
             tracing::info!(detail, "the tenant's directory cannot be asked");
-            delta.forbidden().await
+            delta.go_without(FORBIDDEN).await
+        }
+        Err(Stop::Graph(error @ GraphError::DirectoryWithoutDelta { .. })) => {
+            tracing::info!(%error, "sweeps and looks see what the directory does not tell");
+            delta.go_without(WITHOUT_DELTA).await
         }
         // What changed meanwhile cannot be told any more: a sweep sees it, and delta begins anew.
         Err(Stop::Graph(error @ GraphError::DeltaExpired)) => {
@@ -177,16 +184,20 @@ impl Delta<'_> {
         Ok(next)
     }
 
-    /// Says so where people look, and tries again when an admin may have acted.
-    async fn forbidden(&self) -> Result<(), Stop> {
+    /// Says why where people look, and tries again when an admin may have acted.
+    async fn go_without(&self, note: &str) -> Result<(), Stop> {
         let now = self.ctx.clock.now();
         let interval = Duration::from_secs(self.ctx.config.delta_forbidden_interval_seconds.into());
         let wait = failure::jitter(interval, self.ctx.config.sweep_jitter_percent, self.ctx.random(now));
         let mut tx = self.ctx.store.org(self.job.lease.org).await?;
         jobs::hold(&mut tx, &self.job.lease).await?;
-        jobs::set_note(&mut tx, self.link.id, JobKind::Delta, Some(FORBIDDEN)).await?;
+        jobs::set_note(&mut tx, self.link.id, JobKind::Delta, Some(note)).await?;
         let done = Completion { began_at: now, now, next_due_at: now + wait, redecided: false, cursor: None };
         jobs::complete(&mut tx, &self.job.lease, &done).await?;
+        // Whoever does not tell what changed is asked for everything, more often.
+        let soon = self.ctx.config.sweep_without_delta(Duration::ZERO);
+        let soon = failure::jitter(soon, self.ctx.config.sweep_jitter_percent, self.ctx.random(now));
+        jobs::wake(&mut tx, self.link.id, JobKind::Sweep, now + soon).await?;
         tx.commit().await?;
         self.ctx.outbox_filled(self.job.lease.org, self.link.id);
         Ok(())

@@ -22,6 +22,9 @@ use super::{confirm, failure};
 use crate::reconcile::{self, Fetched};
 use crate::{Context, breaker};
 
+/// A delta that failed so often in a row is not counted on.
+const DELTA_FAILS: u32 = 3;
+
 /// A sweep at work.
 pub(crate) struct Sweep<'a> {
     pub(crate) ctx: &'a Context,
@@ -201,7 +204,12 @@ impl Sweep<'_> {
         }
         jobs::wake(&mut tx, link.id, JobKind::Clock, began_at + stale_after).await?;
 
-        let interval = Duration::from_secs(ctx.config.sweep_interval_seconds.into());
+        let delta = jobs::status(&mut tx, link.id, JobKind::Delta).await?;
+        let interval = if delta.is_some_and(|delta| delta.note.is_some() || delta.fails >= DELTA_FAILS) {
+            ctx.config.sweep_without_delta(Duration::try_from(now - began_at).unwrap_or_default())
+        } else {
+            Duration::from_secs(ctx.config.sweep_interval_seconds.into())
+        };
         let interval = failure::jitter(interval, ctx.config.sweep_jitter_percent, ctx.random(now));
         let done =
             Completion { began_at, now, next_due_at: now + interval, redecided: redecide, cursor: None };

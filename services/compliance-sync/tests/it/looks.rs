@@ -115,6 +115,44 @@ async fn a_tenant_without_the_directory_permission_just_has_no_delta() {
 }
 
 #[tokio::test]
+async fn a_fleet_whose_changes_nobody_tells_is_swept_more_often() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    world.graph.put(tenant.tid, 0, "compliant");
+    let soon = Duration::seconds(70);
+    assert_eq!(world.work(JobKind::Sweep).await, 1);
+    assert!(world.job_of(tenant, JobKind::Sweep).await.next_due_at > world.now() + Duration::minutes(4));
+    world.graph.tenant(tenant.tid, |graph| graph.directory_forbidden = true);
+    assert_eq!(world.work(JobKind::Delta).await, 1);
+    for _ in 0..2 {
+        let due = world.job_of(tenant, JobKind::Sweep).await.next_due_at;
+        assert!(due > world.now() + Duration::seconds(50) && due < world.now() + soon, "{due}");
+        world.advance(70);
+        assert_eq!(world.work(JobKind::Sweep).await, 1);
+    }
+    world.graph.tenant(tenant.tid, |graph| graph.directory_forbidden = false);
+    world.advance(4000);
+    assert_eq!(world.work(JobKind::Delta).await, 1);
+    assert_eq!(world.work(JobKind::Sweep).await, 1);
+    assert!(world.job_of(tenant, JobKind::Sweep).await.next_due_at > world.now() + Duration::minutes(4));
+}
+
+#[tokio::test]
+async fn a_directory_that_tells_no_changes_is_asked_seldom_and_fails_nothing() {
+    for status in [404, 501] {
+        let world = World::new().await;
+        let tenant = world.tenant(1).await;
+        world.graph.fault(tenant.tid, Fault::Status(status));
+        assert_eq!(world.work(JobKind::Delta).await, 1);
+        let job = world.job_of(tenant, JobKind::Delta).await;
+        assert!(job.note.unwrap().contains("does not tell"));
+        assert_eq!(job.fails, 0);
+        assert!(job.next_due_at > world.now() + Duration::minutes(50));
+        assert_eq!(world.link(tenant).await.state, LinkState::Connected);
+    }
+}
+
+#[tokio::test]
 async fn one_that_is_refused_within_a_batch_is_asked_for_again_and_the_others_are_written() {
     let (world, tenant) = swept(6).await;
     for n in 0..6 {

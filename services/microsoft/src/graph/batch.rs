@@ -2,6 +2,7 @@
 //!
 //! The outer answer says whether the batch as such was taken. Each item has a status and a `Retry-After` of its own,
 //! items come in any order, and some may be missing: they are matched by the id that each was given.
+//! Where a cloud or a proxy before it knows no `$batch`, each is asked for alone.
 //! Source: Microsoft, "Combine multiple HTTP requests using JSON batching" (json-batching).
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use domain::{DeviceId, Mac};
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::device::{self, GraphDevice};
 use super::request::{Ask, query};
@@ -17,6 +19,9 @@ use crate::retry_after;
 
 /// The most requests that one batch may hold.
 pub const BATCH_MAX: usize = 20;
+
+/// Where there are no batches, requests in flight at once.
+const AT_ONCE: usize = 4;
 
 const BATCH: &str = "/v1.0/$batch";
 const ADAPTERS: &str = "id,ethernetMacAddress,udid";
@@ -60,6 +65,11 @@ pub(super) struct ItemAnswer {
 impl ItemAnswer {
     pub(super) fn error(&self) -> GraphError {
         GraphError::of(self.status, self.retry_after, self.body.to_string().as_bytes())
+    }
+
+    /// Why there is no record in it, where there is none.
+    fn refusal(&self) -> Option<GraphError> {
+        (self.status != StatusCode::OK.as_u16()).then(|| self.error())
     }
 
     fn names_unknown_property(&self) -> bool {
@@ -113,10 +123,7 @@ impl Graph {
                     let found = read(*id, &answer.body);
                     found.map(Some).ok_or_else(|| GraphError::protocol("the record bears another id"))
                 }
-                404 => match answer.error() {
-                    error @ GraphError::NoIntune { .. } => Err(error),
-                    _ => Ok(None),
-                },
+                404 => error::not_about_the_record(answer.body.to_string().as_bytes()).map_or(Ok(None), Err),
                 _ => Err(answer.error()),
             }
         });
@@ -187,6 +194,11 @@ impl Graph {
         let body = json!({ "requests": requests });
         let url = self.microsoft.cloud().graph_url(BATCH);
         let answer = self.ask(Ask::post(what, url, &body)).await?;
+        if is_unknown(answer.status) {
+            tracing::info!(tid = %self.tid(), status = answer.status.as_u16(), "no batches here: one by one");
+            self.one_by_one(what, asked, answers).await;
+            return Ok(());
+        }
         if answer.status != StatusCode::OK {
             return Err(GraphError::classify(&answer));
         }
@@ -199,10 +211,60 @@ impl Graph {
         }
         Ok(())
     }
+
+    /// The same without a batch. What ends it for one ends it for those that follow.
+    async fn one_by_one(
+        &self,
+        what: &'static str,
+        asked: Vec<(usize, String)>,
+        answers: &mut [Result<ItemAnswer, GraphError>],
+    ) {
+        let (mut waiting, mut running) = (asked.into_iter(), JoinSet::new());
+        let mut end = None;
+        loop {
+            while end.is_none() && running.len() < AT_ONCE {
+                let Some((n, url)) = waiting.next() else { break };
+                let graph = self.clone();
+                running.spawn(async move { (n, graph.alone(what, &url).await) });
+            }
+            let Some(done) = running.join_next().await else { break };
+            let Ok((n, answer)) = done else { continue };
+            let error = answer.as_ref().map_or_else(|error| Some(error.clone()), ItemAnswer::refusal);
+            end = end.or(error.filter(ends_it));
+            if let Some(slot) = answers.get_mut(n) {
+                *slot = answer;
+            }
+        }
+        for (n, _) in waiting {
+            if let (Some(slot), Some(end)) = (answers.get_mut(n), &end) {
+                *slot = Err(end.clone());
+            }
+        }
+    }
+
+    /// One request of a batch, alone; `url` is below the version.
+    async fn alone(&self, what: &'static str, url: &str) -> Result<ItemAnswer, GraphError> {
+        let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+        let mut url = self.microsoft.cloud().graph_url(&format!("/v1.0{path}"));
+        url.set_query(query);
+        let answer = self.get(what, url).await?;
+        let body = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+        Ok(ItemAnswer { status: answer.status.as_u16(), retry_after: answer.retry_after, body })
+    }
+}
+
+/// There is no such thing as a batch at that address.
+fn is_unknown(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
 }
 
 fn missing() -> GraphError {
     GraphError::protocol("the batch's answer lacks this request")
+}
+
+/// Whether a refusal of one request is one of all: there is no point in asking on.
+const fn ends_it(error: &GraphError) -> bool {
+    matches!(error, GraphError::Throttled { .. } | GraphError::Token(_) | GraphError::Unavailable { .. })
 }
 
 fn by_id(ids: &[DeviceId], select: &str) -> Vec<BatchGet> {

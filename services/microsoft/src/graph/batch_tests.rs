@@ -187,3 +187,51 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn where_there_are_no_batches_each_is_asked_for_alone() {
+    for status in [404, 405, 501] {
+        let (stub, graph) = stub().await;
+        let ids = ids(6);
+        let path = |n: usize| format!("/v1.0{MANAGED_DEVICES}/{}", ids[n]);
+        stub.on(
+            BATCH,
+            [testing::json(status, &graph_error("NotFound", "Resource not found for the segment."))],
+        );
+        for n in [0, 3, 4] {
+            stub.on(&path(n), [testing::json(200, &record(ids[n]))]);
+        }
+        stub.on(&path(1), [testing::json(404, &graph_error("ResourceNotFound", "gone"))]);
+        stub.on(&path(2), [testing::json(400, &graph_error("BadRequest", "odd"))]);
+        stub.on(&path(5), [testing::json(200, &record(ids[0]))]);
+        let items = graph.devices_batch(&ids).await.unwrap();
+        for n in [0, 3, 4] {
+            assert!(matches!(&items[n], BatchItem::Found(device) if device.id == ids[n]), "{:?}", items[n]);
+        }
+        assert_eq!(items[1], BatchItem::Absent);
+        assert!(matches!(&items[2], BatchItem::Failed(GraphError::BadRequest { .. })));
+        assert!(
+            matches!(&items[5], BatchItem::Failed(GraphError::Protocol { .. })),
+            "another device's record"
+        );
+        let seen = stub.seen_at(&path(0));
+        assert_eq!(seen[0].path_and_query, format!("{}?$select={}", path(0), device::SELECT));
+        assert_eq!(seen[0].header("authorization"), "Bearer token-1");
+    }
+}
+
+#[tokio::test]
+async fn without_batches_a_wait_that_microsoft_asks_for_is_kept() {
+    let (stub, graph) = stub().await;
+    let ids = ids(20);
+    stub.on(BATCH, [testing::json(404, &graph_error("NotFound", "x"))]);
+    for id in &ids {
+        let busy = testing::json(429, &graph_error("TooManyRequests", "slow")).header("retry-after", "17");
+        stub.on(&format!("/v1.0{MANAGED_DEVICES}/{id}"), [busy]);
+    }
+    let items = graph.devices_batch(&ids).await.unwrap();
+    let throttled = GraphError::Throttled { retry_after: Some(Duration::from_secs(17)) };
+    assert!(items.iter().all(|item| *item == BatchItem::Failed(throttled.clone())), "{items:?}");
+    let asked = ids.iter().flat_map(|id| stub.seen_at(&format!("/v1.0{MANAGED_DEVICES}/{id}"))).count();
+    assert!(asked <= AT_ONCE, "{asked} requests, of which {AT_ONCE} were on their way");
+}

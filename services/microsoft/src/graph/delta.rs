@@ -96,7 +96,8 @@ impl Graph {
     ///
     /// # Errors
     /// [`GraphError::DeltaExpired`] where the cursor is too old: start over. [`GraphError::DirectoryForbidden`] where
-    /// the tenant has not granted the directory permission, which says nothing about Intune. Else as every request.
+    /// the tenant has not granted the directory permission, and [`GraphError::DirectoryWithoutDelta`] where there is
+    /// no such thing, which both say nothing about Intune. Else as every request.
     pub async fn entra_devices_delta(
         &self,
         start: DeltaStart,
@@ -110,7 +111,12 @@ impl Graph {
         };
         let answer = self.ask(Ask::get("devices delta", url).prefer(PREFER)).await?;
         if answer.status != StatusCode::OK {
+            let unknown = matches!(
+                answer.status,
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+            );
             return Err(match GraphError::classify(&answer) {
+                error if unknown => GraphError::DirectoryWithoutDelta { detail: error.detail() },
                 // Whatever its code: it is the directory that refuses here.
                 GraphError::Forbidden { detail } => GraphError::DirectoryForbidden { detail },
                 GraphError::PageExpired => GraphError::DeltaExpired,

@@ -111,6 +111,8 @@ async fn what_a_refusal_means() {
             Some(&stored),
             GraphError::DirectoryForbidden { detail: "Forbidden: x".to_owned() },
         ),
+        (404, "x", None, GraphError::DirectoryWithoutDelta { detail: "x: x".to_owned() }),
+        (501, "x", Some(&stored), GraphError::DirectoryWithoutDelta { detail: "x: x".to_owned() }),
         (429, "x", Some(&stored), GraphError::Throttled { retry_after: None }),
     ] {
         stub.on(DELTA, [testing::json(status, &error(code))]);
@@ -118,6 +120,7 @@ async fn what_a_refusal_means() {
         assert_eq!(refused, want);
     }
     assert_eq!(GraphError::DirectoryForbidden { detail: String::new() }.link_state(), None);
+    assert_eq!(GraphError::DirectoryWithoutDelta { detail: String::new() }.link_state(), None);
     assert_eq!(GraphError::DeltaExpired.link_state(), None);
     for body in [json!({"value": []}), json!({"@odata.deltaLink": "x"}), json!([])] {
         stub.on(DELTA, [testing::json(200, &body)]);

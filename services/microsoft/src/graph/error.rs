@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::link::LinkState;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::aadsts::{TokenError, cut};
 use crate::http::{Answer, HttpError};
@@ -29,6 +30,9 @@ pub enum GraphError {
     /// 403 of the directory: `Device.Read.All` is not (or not yet) in the token. Intune may answer all the same.
     #[error("Microsoft Graph refuses access to the directory's devices: {detail}")]
     DirectoryForbidden { detail: String },
+    /// 404, 405 or 501 of `devices/delta`: this directory does not tell what changed. Intune may answer all the same.
+    #[error("Microsoft Graph does not tell what changes in this directory: {detail}")]
+    DirectoryWithoutDelta { detail: String },
     /// The tenant has no active Intune subscription.
     #[error("the tenant has no active Intune subscription: {detail}")]
     NoIntune { detail: String },
@@ -70,6 +74,7 @@ impl GraphError {
             Self::Forbidden { .. } => LinkState::PermissionMissing,
             Self::NoIntune { .. } => LinkState::NoIntune,
             Self::DirectoryForbidden { .. }
+            | Self::DirectoryWithoutDelta { .. }
             | Self::PageExpired
             | Self::DeltaExpired
             | Self::FilterIgnored { .. }
@@ -84,6 +89,19 @@ impl GraphError {
             Self::Throttled { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
             Self::Token(error) => error.retry_after,
             _ => None,
+        }
+    }
+
+    /// What Microsoft said, without our words around it where there are such.
+    pub(crate) fn detail(self) -> String {
+        match self {
+            Self::Unavailable { detail, .. }
+            | Self::Unauthorized { detail }
+            | Self::Forbidden { detail }
+            | Self::NoIntune { detail }
+            | Self::BadRequest { detail }
+            | Self::Protocol { detail } => detail,
+            other => other.to_string(),
         }
     }
 
@@ -128,6 +146,16 @@ impl From<HttpError> for GraphError {
                 Self::Unavailable { retry_after: None, detail: error.to_string() }
             }
         }
+    }
+}
+
+/// Why a 404 to a single record does not mean that there is none; `None` where it does. A tenant without a
+/// subscription says nothing about the record, and neither does a page of something in between.
+pub(crate) fn not_about_the_record(body: &[u8]) -> Option<GraphError> {
+    match GraphError::of(404, None, body) {
+        error @ GraphError::NoIntune { .. } => Some(error),
+        _ if body.trim_ascii().is_empty() || serde_json::from_slice::<IgnoredAny>(body).is_ok() => None,
+        _ => Some(GraphError::protocol("a 404 that is not Microsoft Graph's")),
     }
 }
 

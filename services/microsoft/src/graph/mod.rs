@@ -131,7 +131,7 @@ impl Graph {
                 // Never take another device's record for the one that was asked for.
                 device.map(Some).ok_or_else(|| GraphError::protocol("the record bears another id"))
             }
-            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::NOT_FOUND => error::not_about_the_record(&answer.body).map_or(Ok(None), Err),
             _ => Err(GraphError::classify(&answer)),
         }
     }
