@@ -116,5 +116,6 @@ pub fn record(policy: &CompiledPolicy, rules: u32, client: u32) -> DecisionRecor
         },
         keys: Vec::new(),
         request,
+        offline: false,
     }
 }

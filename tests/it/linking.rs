@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apps::{Apps, AppsDeps};
 use domain::device::{ComplianceState, DeviceFacts};
 use domain::link::LinkState;
 use domain::time::{Clock, Ids, SystemClock};
@@ -14,7 +15,7 @@ use linking::{
 };
 use microsoft::{
     AppRegistration, Certificate, Cloud, ConsentRefusalKind, Credential, GraphError, HttpLimits, Microsoft,
-    TokenErrorKind,
+    MicrosoftClouds, TokenErrorKind,
 };
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -55,15 +56,22 @@ impl Scene {
         };
         tokio::spawn(simulator::serve(listener, config));
         let cloud = Cloud::custom(base.clone(), base.clone());
-        let app =
-            AppRegistration { client_id: simulator::config::DEFAULT_CLIENT_ID.parse().unwrap(), credential };
+        let app = AppRegistration::new(simulator::config::DEFAULT_CLIENT_ID.parse().unwrap(), credential);
         let clock = Arc::new(SystemClock);
         let microsoft =
-            Microsoft::new(cloud, app, clock.clone(), Ids::system(), HttpLimits::default()).unwrap();
+            Microsoft::new(cloud, app.clone(), clock.clone(), Ids::system(), HttpLimits::default()).unwrap();
         let database = Database::fresh().await;
         let store = database.store();
-        let deps =
-            LinkingDeps { store: store.clone(), microsoft: microsoft.clone(), clock, ids: Ids::system() };
+        // The same directory as another cloud: nothing but the name says whose word it is.
+        let second = microsoft.with_cloud(Cloud::gcc_high().reached_at(base.clone(), base.clone()), app);
+        let apps = Apps::new(AppsDeps {
+            store: store.clone(),
+            clouds: MicrosoftClouds::new(microsoft.clone(), [second]),
+            master_keys: None,
+            clock: clock.clone(),
+            ids: Ids::system(),
+        });
+        let deps = LinkingDeps { store: store.clone(), apps, clock, ids: Ids::system() };
         let config = LinkingConfig {
             probe_for,
             ..LinkingConfig::new(SIGN_IN.parse().unwrap(), CONSENT.parse().unwrap())
@@ -96,7 +104,7 @@ impl Scene {
     }
 
     async fn try_sign_in(&self, user: &str) -> Result<SignedIn, SignInError> {
-        let (url, pending) = self.linking.begin_sign_in().await?;
+        let (url, pending) = self.linking.begin_sign_in(linking::Cloud::Custom).await?;
         let callback = self.browser().sign_in(&url, user).await;
         self.linking.complete_sign_in(&callback, &pending).await
     }
@@ -112,7 +120,7 @@ impl Scene {
     async fn consent(&self, url: &Url, user: &str, decision: &str) -> ConsentCallback {
         let browser = self.browser();
         // The consent page wants a signed-in browser, as Microsoft's does.
-        let (sign_in, _) = self.linking.begin_sign_in().await.unwrap();
+        let (sign_in, _) = self.linking.begin_sign_in(linking::Cloud::Custom).await.unwrap();
         browser.sign_in(&sign_in, user).await;
         ConsentCallback::parse(browser.post(url, &[("decision", decision)]).await.query().unwrap())
     }
@@ -252,7 +260,7 @@ async fn two_first_sign_ins_at_once_make_one_organization() {
 #[tokio::test]
 async fn a_spent_code_signs_nobody_in_and_new_keys_are_fetched() {
     let scene = Scene::set().await;
-    let (url, pending) = scene.linking.begin_sign_in().await.unwrap();
+    let (url, pending) = scene.linking.begin_sign_in(linking::Cloud::Custom).await.unwrap();
     let callback = scene.browser().sign_in(&url, "ada@contoso.example").await;
     scene.linking.complete_sign_in(&callback, &pending).await.unwrap();
     let error = scene.linking.complete_sign_in(&callback, &pending).await.unwrap_err();
@@ -323,6 +331,11 @@ async fn a_certificate_links_as_well() {
     assert_eq!(refusal.kind, TokenErrorKind::CredentialFailing, "the certificate is not uploaded: {error}");
     let app = format!("apps/{}", simulator::config::DEFAULT_CLIENT_ID);
     scene.sim("PATCH", &app, json!({"certificates": [pem]})).await;
+    // A credential that was refused is left in peace for some seconds.
+    gatehouse_tests::eventually("Microsoft is asked again", || async {
+        scene.try_sign_in("ada@contoso.example").await.ok()
+    })
+    .await;
     let (ada, org) = scene.admin("ada@contoso.example").await;
     scene.link(org, &ada, "ada@contoso.example").await;
 }
@@ -607,4 +620,32 @@ async fn the_fleet_reads_as_the_simulator_has_it() {
         graph.forget_token().await;
         assert_eq!(graph.probe().await.unwrap_err().link_state(), Some(state), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn one_cloud_does_not_vouch_for_a_tenant_of_another() {
+    let scene = Scene::set().await;
+    let (ada, org) = scene.admin("ada@contoso.example").await;
+    let linked = scene.link(org, &ada, "ada@contoso.example").await;
+    assert_eq!(scene.links(org).await[0].cloud, "custom");
+
+    // The same tenant and person, as another cloud has them: somebody else, with a home of their own.
+    let (url, pending) = scene.linking.begin_sign_in(linking::Cloud::GccHigh).await.unwrap();
+    let callback = scene.browser().sign_in(&url, "ada@contoso.example").await;
+    let other = scene.linking.complete_sign_in(&callback, &pending).await.unwrap();
+    assert_eq!((other.identity.tid, other.identity.oid), (ada.identity.tid, ada.identity.oid));
+    assert_eq!(other.identity.cloud, linking::Cloud::GccHigh);
+    assert_ne!(other.account, ada.account);
+    assert_eq!(scene.linking.home_org(&other).await.unwrap(), HomeOrg::Absent { may_create: true });
+    let refused = scene.linking.begin_link(org, &other, &other.identity).await.unwrap_err();
+    assert!(matches!(refused, LinkError::NotFound), "{refused}");
+    let unlink = scene.linking.unlink(org, &other, linked.link).await;
+    assert!(unlink.is_err());
+
+    // Without a role their word is good for their own home alone, and that is in their cloud.
+    let theirs = scene.linking.create_org(&other, "Contoso Government").await.unwrap();
+    assert_ne!(theirs, org);
+    let roleless = VerifiedIdentity { roles: None, ..ada.identity.clone() };
+    let refused = scene.linking.begin_link(theirs, &other, &roleless).await.unwrap_err();
+    assert!(matches!(refused, LinkError::NotPrivileged), "{refused}");
 }

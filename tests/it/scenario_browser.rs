@@ -76,6 +76,9 @@ async fn the_main_job_end_to_end() {
     browser.see("signed out").await;
     browser.screenshots("signed-out").await;
     browser.go(&page("")).await;
+    browser.see("Sign in, and you come back to this page").await;
+    browser.screenshots("page-of-the-signed-out").await;
+    browser.click(".error-page .primary").await;
     browser.find("#sign-in").await;
 
     browser.close().await;

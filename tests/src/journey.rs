@@ -102,10 +102,23 @@ pub async fn begin(place: impl Into<Place>, tenant: &str) -> Journey {
 pub async fn whole(place: impl Into<Place>, tenant: &str) -> Journey {
     let journey = begin(place, tenant).await;
     journey.admit_and_move("session-1").await;
+    journey.register_app("client-secret-of-the-journey").await;
+    journey.turn_worse_together("session-2").await;
+    let stranger = json!({ "mac": "02:00:00:00:00:01", "auth_type": "eap-tls", "session_id": "session-3",
+        "cert": { "san_uri": ["ID:Intune:GUID:00000000-0000-4000-8000-000000000007"] } });
+    journey.edge.authorize(&stranger).await.expect("a decision about a device that nobody knows");
     journey
 }
 
 impl Journey {
+    /// Brings an app registration of the organization's own, that no link uses. Returns the path of its page.
+    pub async fn register_app(&self, secret: &str) -> String {
+        let client_id = self.org.uuid().to_string();
+        let form = [("client_id", client_id.as_str()), ("credential", "secret"), ("secret", secret)];
+        let to = self.admin.post(&format!("{}/identity-providers/apps", self.path), &form).await.redirect();
+        to.path().to_owned()
+    }
+
     /// A device is admitted to Corp, becomes noncompliant, is moved by a CoA, and lands in Quarantine.
     pub async fn admit_and_move(&self, session: &str) -> Device {
         let device = self.device("compliant").await;
@@ -127,6 +140,39 @@ impl Journey {
         self.account(&device, session, "interim").await;
         self.account(&device, session, "stop").await;
         device
+    }
+
+    /// More devices turn worse at once than the organization takes without asking: a hold keeps a command waiting.
+    pub async fn turn_worse_together(&self, session: &str) {
+        let settings = [
+            ("name", "Journey"),
+            ("stale_after", "24"),
+            ("stale_unit", "hours"),
+            ("grace_is_compliant", "on"),
+            ("coa", "reauth"),
+            ("mass_change_percent", "1"),
+            ("mass_change_min", "2"),
+        ];
+        let _ = self.admin.post(&format!("{}/settings", self.path), &settings).await.redirect();
+        let devices = self.simulator.devices(&self.tenant, 0, 60).await.expect("the simulator lists");
+        let some = devices.iter().filter(|device| device.compliance_state == "compliant").take(3);
+        for (n, device) in some.enumerate() {
+            if n == 0 {
+                self.authorize(device, session).await;
+            }
+            self.simulator
+                .set_compliance(&self.tenant, &device.id, "noncompliant")
+                .await
+                .expect("the simulator flips");
+        }
+        self.sync_now().await;
+        eventually("a hold with a command", || async {
+            let mut tx = self.store.org(self.org).await.ok()?;
+            let hold = store::holds::active(&mut tx).await.ok()?.into_iter().next()?;
+            let moves = store::views::holds::counts(&mut tx, hold.id).await.ok()?;
+            moves.iter().any(|count| count.state == "held").then_some(())
+        })
+        .await;
     }
 
     /// Some device of the tenant with this compliance.

@@ -12,6 +12,7 @@ use policy::replay::Replays;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use url::Url;
+use uuid::Uuid;
 
 /// What the dashboard needs of the process.
 #[derive(Clone)]
@@ -33,8 +34,10 @@ pub struct WebConfig {
     pub public_url: Url,
     /// Where edges reach the NAC API; shown in the example that comes with a new token.
     pub nac_url: Url,
-    /// Microsoft's sign-in host: the only place that a form of the dashboard may lead to besides itself.
-    pub login_url: Url,
+    /// Gatehouse's own app registration, whose budgets a link uses that brings none.
+    pub client_id: Uuid,
+    /// Moves that an edge is given in a second, as the sync paces them; for what a page foretells.
+    pub coa_per_edge_per_second: u32,
 }
 
 pub(crate) struct Inner {

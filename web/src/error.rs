@@ -1,7 +1,7 @@
 //! What a page answers when it cannot do what was asked: in words, with a request id, and nothing of the inside.
 
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use store::StoreError;
 
 /// Why a page was not served.
@@ -10,7 +10,7 @@ pub(crate) enum PageError {
     /// There is no such thing, or not for this person.
     #[error("not found")]
     NotFound,
-    /// Nobody is signed in. Pages lead to the sign-in page; all else is refused.
+    /// Nobody is signed in. The error page of a page leads to the sign-in, and back to it from there.
     #[error("signed out")]
     SignedOut { return_to: Option<String> },
     /// What was sent does not read as a form of this page.
@@ -37,6 +37,8 @@ pub(crate) struct ErrorWords {
     pub status: StatusCode,
     pub title: String,
     pub text: String,
+    /// Where a 401 leads.
+    pub sign_in: String,
 }
 
 impl ErrorWords {
@@ -76,11 +78,27 @@ impl ErrorWords {
                 "Nothing was changed. Try again; if it stays so, give the request id below to whoever runs Gatehouse.",
             ),
         };
-        Self { status, title: title.to_owned(), text: text.to_owned() }
+        Self::with(status, title, text.to_owned())
     }
 
     fn with(status: StatusCode, title: &str, text: String) -> Self {
-        Self { status, title: title.to_owned(), text }
+        Self { status, title: title.to_owned(), text, sign_in: "/sign-in".to_owned() }
+    }
+
+    /// `return_to`: the page that was asked for; there is none where a form was sent.
+    fn signed_out(return_to: Option<&str>) -> Self {
+        let text = if return_to.is_some() {
+            "Sign in, and you come back to this page."
+        } else {
+            "Sign in again, then repeat what you did: it was not saved."
+        };
+        let mut words = Self::with(StatusCode::UNAUTHORIZED, "You are signed out", text.to_owned());
+        if let Some(path) = return_to {
+            let query =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", path).finish();
+            words.sign_in = format!("/sign-in?{query}");
+        }
+        words
     }
 }
 
@@ -88,11 +106,7 @@ impl PageError {
     fn words(self) -> ErrorWords {
         match self {
             Self::NotFound => ErrorWords::of(StatusCode::NOT_FOUND),
-            Self::SignedOut { .. } => ErrorWords::with(
-                StatusCode::UNAUTHORIZED,
-                "You are signed out",
-                "Sign in again, then repeat what you did: it was not saved.".to_owned(),
-            ),
+            Self::SignedOut { return_to } => ErrorWords::signed_out(return_to.as_deref()),
             Self::BadRequest(text) => {
                 ErrorWords::with(StatusCode::BAD_REQUEST, "The form could not be read", text)
             }
@@ -128,11 +142,6 @@ fn timed_out(error: &StoreError) -> bool {
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        if let Self::SignedOut { return_to: Some(path) } = &self {
-            let query =
-                url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", path).finish();
-            return Redirect::to(&format!("/sign-in?{query}")).into_response();
-        }
         let words = self.words();
         let mut response = words.status.into_response();
         if words.status == StatusCode::SERVICE_UNAVAILABLE {

@@ -55,9 +55,11 @@ pub(crate) async fn origin_is_told(request: Request, next: Next) -> axum::respon
 pub(crate) struct SecurityHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl SecurityHeaders {
-    /// Forms lead to the dashboard itself and to Microsoft's sign-in, nowhere else; everything else is our own.
-    pub(crate) fn new(config: &WebConfig) -> Self {
-        let sign_in = config.login_url.origin().ascii_serialization();
+    /// Forms lead to the dashboard itself and to the sign-in hosts of Microsoft's clouds, nowhere else; everything
+    /// else is our own.
+    pub(crate) fn new<'a>(config: &WebConfig, sign_in: impl IntoIterator<Item = &'a Url>) -> Self {
+        let hosts = sign_in.into_iter().map(|url| url.origin().ascii_serialization());
+        let sign_in = hosts.collect::<Vec<_>>().join(" ");
         let policy = format!(
             "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self' {sign_in}"
         );

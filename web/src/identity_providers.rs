@@ -1,11 +1,13 @@
 //! Identity Providers: linked accounts, and the journey that links one.
 
+pub(crate) mod apps;
 pub(crate) mod callback;
 mod link;
 mod list;
 mod live;
 mod status;
 mod unlink;
+mod work;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -13,9 +15,12 @@ use axum::routing::{get, post};
 use crate::app::App;
 
 pub(crate) use link::begin_for;
+// For templates.
+pub(crate) use work::{about, clock_rows, figure, is_due, job_words};
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
+        .merge(apps::routes())
         .route("/identity-providers", get(list::get))
         .route("/identity-providers/link", get(link::get).post(link::post))
         .route("/identity-providers/link/other", post(link::other))

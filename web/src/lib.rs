@@ -14,11 +14,14 @@ mod assets;
 mod auth_policies;
 mod chart;
 mod clients;
+mod clouds;
+mod devices;
 mod error;
 mod events;
 mod form;
 mod format;
 mod guard;
+mod holds;
 mod identity_providers;
 mod labels;
 mod overview;
@@ -76,7 +79,7 @@ pub enum SetupError {
 /// Where `public_url` is not an http or https URL.
 pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
     let csrf = guard::csrf(&config)?;
-    let headers = guard::SecurityHeaders::new(&config);
+    let headers = guard::SecurityHeaders::new(&config, deps.linking.login_urls());
     let secure = guard::is_https(&config.public_url);
     let max_age = CookieDuration::try_from(SIGNED_IN).unwrap_or(CookieDuration::HOUR);
     let sessions = SessionManagerLayer::new(Sessions(deps.cache.clone()))
@@ -100,6 +103,8 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
         .merge(policy_file::routes())
         .merge(events::routes())
         .merge(clients::routes())
+        .merge(devices::routes())
+        .merge(holds::routes())
         .merge(sites::routes())
         .merge(settings::routes());
     let pages = Router::new()

@@ -11,6 +11,7 @@ use domain::policy::PolicyDoc;
 use serde::Deserialize;
 use store::views::events::{EventFilter, EventRow};
 use store::views::links::LinkView;
+use store::views::links::work::Clocks;
 use store::views::overview::{Figures, FleetGroup};
 use time::{Duration, OffsetDateTime};
 
@@ -24,6 +25,9 @@ use crate::visit::Member;
 pub(crate) fn routes() -> Router<App> {
     Router::new().route("/", get(show))
 }
+
+/// Clocks of more accounts than this are told on their own pages alone.
+const CLOCKS_MAX: usize = 10;
 
 /// One thing to do while the organization is new.
 struct Step {
@@ -65,9 +69,17 @@ struct Page {
     permits: i64,
     denies: i64,
     links: Vec<LinkView>,
+    /// The clocks of each, in their order.
+    clocks: Vec<Clocks>,
     denials: Vec<EventRow>,
     version: Option<i32>,
     draft_changes: usize,
+}
+
+impl Page {
+    fn clocks_of(&self, link: &usize) -> Option<&Clocks> {
+        self.clocks.get(*link)
+    }
 }
 
 #[derive(Deserialize)]
@@ -96,6 +108,10 @@ async fn show(
     let seconds = u32::try_from(step.whole_seconds()).unwrap_or(3600);
     let counts = store::views::overview::decisions(&mut tx, from, seconds).await?;
     let links = store::views::links::list(&mut tx).await?;
+    let mut clocks = Vec::with_capacity(links.len());
+    for link in links.iter().take(CLOCKS_MAX) {
+        clocks.push(store::views::links::work::clocks(&mut tx, link.id, now - Duration::hours(24)).await?);
+    }
     let filter = EventFilter {
         kind: Some(EventKind::NacClientDeny),
         from: Some(now - Duration::days(7)),
@@ -125,6 +141,7 @@ async fn show(
         denies: columns.iter().map(|c| c.denies).sum(),
         columns,
         links,
+        clocks,
         denials,
         version: policy.live.map(|(version, _)| version),
         draft_changes: policy.changes.len(),

@@ -4,7 +4,9 @@ use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum_extra::extract::CookieJar;
-use domain::OrgId;
+use domain::coa::hold::HoldState;
+use domain::{HoldId, OrgId};
+use store::views::holds::HoldView;
 use time::OffsetDateTime;
 
 use crate::error::PageError;
@@ -63,6 +65,7 @@ pub(crate) enum Area {
     AuthPolicies,
     Events,
     Clients,
+    Devices,
     Sites,
     Settings,
     Audit,
@@ -88,6 +91,7 @@ pub(crate) const NAV: &[(&str, &[NavItem])] = &[
             item(Area::Overview, "", "overview", "Overview"),
             item(Area::Events, "events", "events", "NAC Events"),
             item(Area::Clients, "clients", "clients", "Clients"),
+            item(Area::Devices, "devices", "devices", "Devices"),
         ],
     ),
     (
@@ -120,6 +124,29 @@ pub(crate) struct OrgNav {
     pub name: String,
 }
 
+/// Moves that wait, as every page of the organization tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct HoldBanner {
+    pub id: HoldId,
+    pub tenant_name: String,
+    /// The sync still runs, and may yet show that few are concerned.
+    pub is_suspected: bool,
+    pub worse: u64,
+    pub fleet: u64,
+}
+
+impl From<&HoldView> for HoldBanner {
+    fn from(view: &HoldView) -> Self {
+        Self {
+            id: view.hold.id,
+            tenant_name: view.tenant_name.clone(),
+            is_suspected: view.hold.state == HoldState::Suspected,
+            worse: view.hold.worse,
+            fleet: view.hold.fleet,
+        }
+    }
+}
+
 /// What the layout needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Shell {
@@ -128,6 +155,7 @@ pub(crate) struct Shell {
     pub org: Option<OrgNav>,
     pub area: Area,
     pub flash: Option<Flash>,
+    pub holds: Vec<HoldBanner>,
     pub now: OffsetDateTime,
     pub path: String,
 }
@@ -135,7 +163,16 @@ pub(crate) struct Shell {
 impl Shell {
     /// The frame of a page that knows nothing of its visitor.
     pub(crate) fn bare(theme: Theme, now: OffsetDateTime) -> Self {
-        Self { theme, person: None, org: None, area: Area::None, flash: None, now, path: "/".to_owned() }
+        Self {
+            theme,
+            person: None,
+            org: None,
+            area: Area::None,
+            flash: None,
+            holds: Vec::new(),
+            now,
+            path: "/".to_owned(),
+        }
     }
 }
 

@@ -169,6 +169,8 @@ pub(crate) fn event_look(kind: impl AsRef<str>) -> (&'static str, &'static str) 
         Ok(EventKind::NacMdmDeviceNotEnrolled) => ("warn", "unknown"),
         Ok(EventKind::NacMdmComplianceChanged) => ("accent", "shield"),
         Ok(EventKind::NacClientCoaReauth | EventKind::NacClientCoaDisconnect) => ("accent", "bolt"),
+        Ok(EventKind::NacCoaHeld) => ("warn", "pause"),
+        Ok(EventKind::NacMdmLinkStateChanged) => ("accent", "link"),
         Ok(EventKind::NacSessionStarted) => ("", "play"),
         Ok(EventKind::NacSessionEnded) => ("", "ring"),
         Ok(EventKind::NacClientIpAssigned) => ("", "port"),
@@ -176,10 +178,20 @@ pub(crate) fn event_look(kind: impl AsRef<str>) -> (&'static str, &'static str) 
     }
 }
 
+/// A fact that may not be known.
+pub(crate) fn yes_no(fact: impl Borrow<Option<bool>>) -> Html {
+    match fact.borrow() {
+        Some(true) => Html("yes".to_owned()),
+        Some(false) => Html("no".to_owned()),
+        None => Html(r#"<span class="faint">unknown</span>"#.to_owned()),
+    }
+}
+
 /// Where a command stands.
 pub(crate) fn command_state(state: impl AsRef<str>) -> Html {
     let state = state.as_ref();
     let (tone, icon) = match state {
+        "held" => ("warn", "pause"),
         "pending" | "delivered" => ("accent", "clock"),
         "acked" => ("good", "good"),
         "failed" | "expired" => ("bad", "bad"),

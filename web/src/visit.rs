@@ -9,6 +9,7 @@ use domain::OrgId;
 use httpkit::RequestContext;
 use store::OrgTx;
 use store::audit::Actor;
+use store::views::holds::HoldView;
 use store::views::org::MemberOrg;
 use time::OffsetDateTime;
 use tower_sessions::Session;
@@ -16,7 +17,7 @@ use tower_sessions::Session;
 use crate::app::App;
 use crate::error::PageError;
 use crate::session::{Flash, Person, key};
-use crate::shell::{Area, OrgNav, Shell, Theme};
+use crate::shell::{Area, HoldBanner, OrgNav, Shell, Theme};
 
 /// A request with its session, whoever sent it.
 pub(crate) struct Visit {
@@ -61,6 +62,7 @@ impl Visit {
             org: None,
             area: Area::None,
             flash,
+            holds: Vec::new(),
             now: self.now,
             path: self.path.clone(),
         })
@@ -102,28 +104,37 @@ pub(crate) struct Member {
     pub visit: Visit,
     pub person: Person,
     pub org: MemberOrg,
+    /// Moves of the organization that wait for an admin, or for the end of a sync.
+    pub holds: Vec<HoldView>,
 }
 
 impl FromRequestParts<App> for Member {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, PageError> {
-        let Visitor { visit, person } = Visitor::from_request_parts(parts, app).await?;
+        let Visitor { visit, .. } = Visitor::from_request_parts(parts, app).await?;
         let params = RawPathParams::from_request_parts(parts, app).await.map_err(|_| PageError::NotFound)?;
         let org = params.iter().find(|(name, _)| *name == "org_id").and_then(|(_, value)| value.parse().ok());
-        let org: OrgId = org.ok_or(PageError::NotFound)?;
-        let mut tx = app.store.org(org).await?;
-        let found = store::views::org::for_member(&mut tx, person.account).await?;
-        tx.commit().await?;
-        let org = found.ok_or(PageError::NotFound)?;
+        let member = Self::of(visit, app, org.ok_or(PageError::NotFound)?).await?;
         if let Some(context) = parts.extensions.get::<RequestContext>() {
-            context.set_org(org.id);
+            context.set_org(member.org.id);
         }
-        Ok(Self { visit, person, org })
+        Ok(member)
     }
 }
 
 impl Member {
+    /// The visitor as a member of an organization that its path does not name; otherwise it does not exist.
+    pub(crate) async fn of(visit: Visit, app: &App, org: OrgId) -> Result<Self, PageError> {
+        let person = visit.person.clone().ok_or(PageError::SignedOut { return_to: None })?;
+        let mut tx = app.store.org(org).await?;
+        let found = store::views::org::for_member(&mut tx, person.account).await?;
+        let org = found.ok_or(PageError::NotFound)?;
+        let holds = store::views::holds::active(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Self { visit, person, org, holds })
+    }
+
     /// A transaction of the organization.
     pub(crate) async fn tx(&self, app: &App) -> Result<OrgTx, PageError> {
         Ok(app.store.org(self.org.id).await?)
@@ -142,6 +153,7 @@ impl Member {
         let mut shell = self.visit.shell().await?;
         shell.org = Some(OrgNav { id: self.org.id, name: self.org.name.clone() });
         shell.area = area;
+        shell.holds = self.holds.iter().map(HoldBanner::from).collect();
         Ok(shell)
     }
 

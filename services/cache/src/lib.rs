@@ -18,13 +18,14 @@ mod snapshots;
 mod spill;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use connection::Link;
 
-pub use budget::Budget;
+pub use budget::{Bucket, Budget, BudgetUse, app_budget, directory_budget, intune_budget};
 pub use bus::{BusEvent, BusMessage};
 pub use credentials::CachedCredential;
 pub use spill::{SpillId, Spilled, SpilledRecord};

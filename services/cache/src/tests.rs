@@ -10,7 +10,10 @@ use domain::{CredentialId, DeviceId, EdgeId, LinkId, OrgId, SiteId};
 use futures::StreamExt;
 use uuid::Uuid;
 
-use crate::{Budget, BusEvent, BusMessage, Cache, CacheConfig, CacheError, CachedCredential, SpilledRecord};
+use crate::{
+    Bucket, Budget, BudgetUse, BusEvent, BusMessage, Cache, CacheConfig, CacheError, CachedCredential,
+    SpilledRecord,
+};
 
 const ORG: OrgId = OrgId(Uuid::from_u128(1));
 
@@ -150,6 +153,42 @@ async fn the_spill_is_bounded() {
     let records: Vec<SpilledRecord> = (0..10).map(accounting).collect();
     cache.spill_push(&records).await.unwrap();
     assert!(matches!(cache.spill_push(&records[..1]).await, Err(CacheError::SpillFull)));
+}
+
+#[tokio::test]
+async fn what_is_kept_for_others_is_theirs_and_what_is_used_can_be_read() {
+    let cache = cache();
+    let minute = Duration::from_secs(60);
+    let low = Bucket { capacity: 10, window: minute, kept: 4 };
+    assert_eq!(cache.budget_used("graph").await.unwrap(), None);
+    assert_eq!(cache.take_from("graph", 6, low).await.unwrap(), Budget::Granted);
+    let Budget::RetryAfter(wait) = cache.take_from("graph", 1, low).await.unwrap() else {
+        panic!("the rest is kept")
+    };
+    assert!(wait > Duration::ZERO && wait <= Duration::from_secs(6), "{wait:?}");
+    assert_eq!(cache.take_budget("graph", 4, 10, minute).await.unwrap(), Budget::Granted);
+    let used = cache.budget_used("graph").await.unwrap().unwrap();
+    assert_eq!(used, BudgetUse { used: 10, capacity: 10, window: minute });
+    // More than there ever is without what is kept: it waits for a full bucket, not for ever.
+    let Budget::RetryAfter(wait) = cache.take_from("graph", 10, low).await.unwrap() else {
+        panic!("the bucket is empty")
+    };
+    assert!(wait <= minute, "{wait:?}");
+}
+
+#[tokio::test]
+async fn a_parked_budget_grants_nothing_until_the_longest_wait_is_over() {
+    let cache = cache();
+    let take = async || cache.take_budget("parked", 1, 10, Duration::from_secs(60)).await.unwrap();
+    cache.park_budget("parked", Duration::from_secs(30)).await.unwrap();
+    cache.park_budget("parked", Duration::from_secs(1)).await.unwrap();
+    let Budget::RetryAfter(wait) = take().await else { panic!("granted while parked") };
+    assert!(wait > Duration::from_secs(20) && wait <= Duration::from_secs(30), "{wait:?}");
+    assert_eq!(cache.budget_used("parked").await.unwrap(), None, "nothing was taken");
+    assert_eq!(cache.take_budget("another", 1, 10, Duration::from_secs(60)).await.unwrap(), Budget::Granted);
+    cache.park_budget("brief", Duration::from_millis(5)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(cache.take_budget("brief", 1, 10, Duration::from_secs(60)).await.unwrap(), Budget::Granted);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::jobs::{self, JobKind};
 use store::{StoreError, commands_edge, events};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ pub(crate) async fn once(ctx: &Context) {
         ("retention of events", drop_old_events(ctx).await),
         ("expiry of commands", expire_commands(ctx).await),
         ("the outbox's lag", measure_lag(ctx).await),
+        ("the jobs' lag", measure_jobs(ctx).await),
+        ("credentials that end", ctx.apps.tell_expiry().await.map(drop)),
     ];
     for (part, result) in parts {
         if let Err(error) = result {
@@ -60,5 +63,17 @@ async fn measure_lag(ctx: &Context) -> Result<(), StoreError> {
     tx.commit().await?;
     let lag = oldest.map_or(time::Duration::ZERO, |oldest| ctx.clock.now() - oldest);
     ctx.metrics.outbox_lag(lag.as_seconds_f64().max(0.0));
+    Ok(())
+}
+
+async fn measure_jobs(ctx: &Context) -> Result<(), StoreError> {
+    let now = ctx.clock.now();
+    let mut tx = ctx.store.system().await?;
+    let oldest = jobs::oldest_due(&mut tx, now).await?;
+    tx.commit().await?;
+    for kind in JobKind::ALL {
+        let due = oldest.iter().find(|(of, _)| *of == kind).map_or(now, |(_, due)| *due);
+        ctx.metrics.oldest_due(kind, (now - due).as_seconds_f64().max(0.0));
+    }
     Ok(())
 }

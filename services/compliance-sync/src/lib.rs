@@ -1,7 +1,8 @@
 //! Keeps PostgreSQL true to Intune, Redis true to PostgreSQL, and sessions true to both.
 //!
-//! * Workers claim due jobs by lease ([`store::jobs`]) and sweep linked tenants: page by page, each page one short
-//!   transaction with its devices, transitions, cursor and outbox. Any number of processes share the work.
+//! * Workers claim due jobs by lease ([`store::jobs`]): sweeps of whole fleets, Entra ID's delta, looks at single
+//!   devices, what lists leave out, and what time alone changes. Each step is one short transaction with its devices,
+//!   transitions, cursor and outbox. Any number of processes share the work.
 //! * Relays carry the outbox: Redis first, so that whoever authenticates again finds fresh facts, then planning.
 //! * Planning decides the affected active sessions again from PostgreSQL alone, and sends a command only where the
 //!   answer would differ.
@@ -10,6 +11,7 @@
 //! message can be repeated without harm; the diff ([`reconcile`]) and the choice of a command are pure. It answers
 //! no requests, and must not be imported by whoever does.
 
+mod breaker;
 mod coa;
 mod config;
 mod housekeeping;
@@ -17,15 +19,18 @@ mod jobs;
 mod metrics;
 mod outbox;
 pub mod reconcile;
+mod warm;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use apps::{Apps, AppsError};
 use cache::{BusMessage, Cache};
 use domain::time::{Ids, SharedClock};
 use domain::{LinkId, OrgId};
-use microsoft::Microsoft;
+use store::jobs::{ClaimedJob, JobClass, JobKind};
+use store::links::LinkRow;
 use store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -34,6 +39,8 @@ use tokio_util::sync::CancellationToken;
 pub use config::{ConfigError, SyncConfig};
 
 use coa::Policies;
+use jobs::ask::Asking;
+use jobs::stop::Stop;
 use metrics::Metrics;
 
 /// What the sync works with.
@@ -41,7 +48,8 @@ use metrics::Metrics;
 pub struct SyncDeps {
     pub store: Store,
     pub cache: Cache,
-    pub microsoft: Microsoft,
+    /// Who speaks for a link at Microsoft.
+    pub apps: Apps,
     pub clock: SharedClock,
     pub ids: Ids,
 }
@@ -50,7 +58,7 @@ pub struct SyncDeps {
 pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) cache: Cache,
-    pub(crate) microsoft: Microsoft,
+    pub(crate) apps: Apps,
     pub(crate) clock: SharedClock,
     pub(crate) ids: Ids,
     pub(crate) config: SyncConfig,
@@ -60,16 +68,21 @@ pub(crate) struct Context {
     pub(crate) owner: String,
     /// Something was put into the outbox by this process.
     pub(crate) outbox_wake: Notify,
+    /// Work that somebody waits for was woken by this process.
+    hot_wake: Notify,
+    long_wake: Notify,
+    /// The organization whose messages were claimed last.
+    pub(crate) turn: Mutex<Option<OrgId>>,
 }
 
 impl Context {
     fn new(deps: SyncDeps, config: SyncConfig) -> Self {
-        let SyncDeps { store, cache, microsoft, clock, ids } = deps;
+        let SyncDeps { store, cache, apps, clock, ids } = deps;
         let owner = format!("{}-{}", std::process::id(), ids.uuid(clock.now()).simple());
         Self {
             store,
             cache,
-            microsoft,
+            apps,
             clock,
             ids,
             config,
@@ -77,12 +90,43 @@ impl Context {
             policies: Policies::default(),
             owner,
             outbox_wake: Notify::new(),
+            hot_wake: Notify::new(),
+            long_wake: Notify::new(),
+            turn: Mutex::new(None),
         }
     }
 
     /// Any number, to spread work by.
     pub(crate) fn random(&self, now: OffsetDateTime) -> u64 {
         self.ids.uuid(now).as_u64_pair().1
+    }
+
+    /// What workers of a class wait for where nothing is due.
+    pub(crate) const fn jobs_wake(&self, class: JobClass) -> &Notify {
+        match class {
+            JobClass::Hot => &self.hot_wake,
+            JobClass::Long => &self.long_wake,
+        }
+    }
+
+    /// Who asks Microsoft for a job of the link: as the app and in the cloud that the link was made with.
+    pub(crate) async fn asking<'a>(
+        &'a self,
+        job: &ClaimedJob,
+        link: &LinkRow,
+        shutdown: &'a CancellationToken,
+    ) -> Result<Asking<'a>, Stop> {
+        match self.apps.for_link(job.lease.org, link).await {
+            Ok(microsoft) => Ok(Asking::new(self, job, &microsoft, link.tid, shutdown)),
+            Err(AppsError::Store(error)) => Err(error.into()),
+            Err(error) => Err(error.as_graph_error()?.into()),
+        }
+    }
+
+    /// This process woke a job: whoever waits for one looks at once.
+    pub(crate) fn work_woken(&self) {
+        self.hot_wake.notify_one();
+        self.long_wake.notify_one();
     }
 
     /// Wakes a relay, and tells the pages that watch the link.
@@ -107,8 +151,9 @@ pub async fn run(deps: SyncDeps, config: SyncConfig, shutdown: CancellationToken
         (0..ctx.config.relays).map(|_| tokio::spawn(outbox::run(Arc::clone(&ctx), shutdown.clone())));
     let relays: Vec<_> = relays.collect();
     let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&ctx), shutdown.clone()));
+    let warm = tokio::spawn(warm::run(Arc::clone(&ctx), shutdown.clone()));
     worker::run(ctx, shutdown).await;
-    for task in relays.into_iter().chain([housekeeping]) {
+    for task in relays.into_iter().chain([housekeeping, warm]) {
         if let Err(error) = task.await {
             tracing::error!(%error, "a task of the sync was lost");
         }
@@ -126,15 +171,31 @@ impl Stepper {
         Self(Arc::new(Context::new(deps, config)))
     }
 
-    /// Claims the due jobs and works on them, one after the other. Returns how many there were.
+    /// Claims the due sweeps and works on them, one after the other. Returns how many there were.
     ///
     /// # Errors
     /// Where no jobs can be claimed.
     pub async fn sweep_due(&self) -> Result<usize, StoreError> {
-        let jobs = worker::claim(&self.0, 20).await?;
-        let count = jobs.len();
-        for job in jobs {
-            worker::perform(&self.0, job, &CancellationToken::new()).await;
+        self.work_due(&[JobKind::Sweep]).await
+    }
+
+    /// The same for these kinds of work.
+    ///
+    /// # Errors
+    /// Where no jobs can be claimed.
+    pub async fn work_due(&self, kinds: &[JobKind]) -> Result<usize, StoreError> {
+        let mut count = 0;
+        for class in JobClass::ALL {
+            let kinds: Vec<JobKind> = kinds.iter().copied().filter(|kind| kind.class() == class).collect();
+            if kinds.is_empty() {
+                continue;
+            }
+            let wanted = worker::Wanted { class, kinds: &kinds, limit: 20, troubled_limit: 20 };
+            let jobs = worker::claim(&self.0, wanted).await?;
+            count += jobs.len();
+            for job in jobs {
+                worker::perform(&self.0, job, &CancellationToken::new()).await;
+            }
         }
         Ok(count)
     }
@@ -159,6 +220,15 @@ impl Stepper {
                 more => count += more,
             }
         }
+    }
+
+    /// Fills Redis where it is empty. False where it is not, or somebody else is at it.
+    ///
+    /// # Errors
+    /// In words, where PostgreSQL or Redis is away.
+    pub async fn warm(&self) -> Result<bool, String> {
+        let filled = warm::once(&self.0, &CancellationToken::new()).await;
+        filled.map(|orgs| orgs.is_some()).map_err(|error| error.to_string())
     }
 
     /// Housekeeping, once.

@@ -5,24 +5,27 @@
 //! message is then tried again until both are done. A moment later everything is repeated once, for decisions that
 //! were made from old facts and not yet recorded when planning looked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use cache::{BusMessage, CacheError};
 use domain::outbox::OutboxMessage;
 use domain::resolver::LookupKey;
-use domain::{EdgeId, OrgId};
+use domain::{EdgeId, LinkId, OrgId};
 use futures::{StreamExt, stream};
 use store::devices::{self, CANDIDATES_MAX};
+use store::jobs::{self, JobKind};
 use store::outbox::{self, ClaimedMessage};
 use store::{StoreError, edges, orgs};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::coa::{Affected, plan_page};
+use crate::coa::{Affected, Noticed, Page, plan_page};
 use crate::{Context, pause};
 
 /// Organizations that one relay carries for at once.
@@ -34,45 +37,102 @@ const RECORDED_WITHIN: time::Duration = time::Duration::seconds(60);
 /// A message that fails this often, and not because something is away, is given up.
 const ATTEMPTS_MAX: u32 = 20;
 
-/// Carries until `shutdown`.
+/// Carries until `shutdown`. An organization that takes long holds one place, and the others go on.
 pub(crate) async fn run(ctx: Arc<Context>, shutdown: CancellationToken) {
     let poll = Duration::from_millis(ctx.config.relay_poll_millis.into());
+    let places = Arc::new(Semaphore::new(ORGS_ABREAST));
+    let mut at_work: JoinSet<()> = JoinSet::new();
+    let mut orgs: HashMap<task::Id, OrgId> = HashMap::new();
     while !shutdown.is_cancelled() {
-        match relay(&ctx).await {
-            Ok(0) => tokio::select! {
+        // Nothing is claimed that would only wait here.
+        tokio::select! {
+            place = places.acquire() => drop(place),
+            () = shutdown.cancelled() => break,
+        }
+        while let Some(done) = at_work.try_join_next_with_id() {
+            let id = done.map_or_else(|error| {
+                tracing::error!(%error, "messages were lost on their way; their claims run out by themselves");
+                error.id()
+            }, |(id, ())| id);
+            orgs.remove(&id);
+        }
+        let busy: BTreeSet<OrgId> = orgs.values().copied().collect();
+        match claim(&ctx, &busy).await {
+            Ok(claimed) if claimed.is_empty() => tokio::select! {
                 () = ctx.outbox_wake.notified() => {}
                 () = pause(poll, &shutdown) => {}
             },
-            Ok(_) => {}
+            Ok(claimed) => {
+                for (org, messages) in claimed {
+                    let (ctx, places) = (Arc::clone(&ctx), Arc::clone(&places));
+                    let work = at_work.spawn(async move {
+                        let _place = places.acquire_owned().await;
+                        carry_org(&ctx, org, messages).await;
+                        ctx.outbox_wake.notify_one();
+                    });
+                    orgs.insert(work.id(), org);
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "no messages can be claimed");
                 pause(Duration::from_secs(1), &shutdown).await;
             }
         }
     }
+    // What is at hand is carried to its end, for as long as the process waits.
+    while at_work.join_next().await.is_some() {}
 }
 
 /// Claims the messages that are due and carries them. Returns how many there were.
 pub(crate) async fn relay(ctx: &Context) -> Result<usize, StoreError> {
-    let now = ctx.clock.now();
-    let mut tx = ctx.store.system().await?;
-    let limit = i64::from(ctx.config.relay_batch_max);
-    let claimed = outbox::claim(&mut tx, now, now + ctx.config.relay_lease(), limit).await?;
-    tx.commit().await?;
-    let count = claimed.len();
-    let mut by_org: BTreeMap<OrgId, Vec<ClaimedMessage>> = BTreeMap::new();
-    for message in claimed {
-        by_org.entry(message.org).or_default().push(message);
-    }
-    let carried = stream::iter(by_org).for_each_concurrent(ORGS_ABREAST, |(org, messages)| async move {
-        let span = tracing::info_span!("relay", %org, messages = messages.len());
-        if let Err(error) = Box::pin(carry(ctx, org, messages)).instrument(span).await {
-            // The claims run out by themselves.
-            tracing::warn!(%org, %error, "what came of messages could not be stored");
-        }
-    });
-    carried.await;
+    let claimed = claim(ctx, &BTreeSet::new()).await?;
+    let count = claimed.values().map(Vec::len).sum();
+    let carry = |(org, messages)| carry_org(ctx, org, messages);
+    stream::iter(claimed).for_each_concurrent(ORGS_ABREAST, carry).await;
     Ok(count)
+}
+
+/// Claims due messages of a few organizations, in turn, and of each of them a share: who has one message waits no
+/// longer because somebody else has five hundred. Goes once through all that have messages until some are due.
+async fn claim(
+    ctx: &Context,
+    busy: &BTreeSet<OrgId>,
+) -> Result<BTreeMap<OrgId, Vec<ClaimedMessage>>, StoreError> {
+    let limit = i64::from(ctx.config.relay_batch_max);
+    let begun_at = *ctx.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut turn, mut wrapped) = (begun_at, begun_at.is_none());
+    loop {
+        let now = ctx.clock.now();
+        let mut tx = ctx.store.system().await?;
+        let mut orgs = outbox::orgs(&mut tx, turn, limit).await?;
+        let ended = orgs.len() < usize::from(ctx.config.relay_batch_max);
+        turn = if ended { None } else { orgs.last().copied() };
+        orgs.retain(|org| !busy.contains(org));
+        let mut by_org: BTreeMap<OrgId, Vec<ClaimedMessage>> = BTreeMap::new();
+        if !orgs.is_empty() {
+            let share = limit / i64::try_from(orgs.len()).unwrap_or(limit);
+            let per_org = share.clamp(1, ctx.config.relay_org_batch_max.into());
+            let until = now + ctx.config.relay_lease();
+            for message in outbox::claim(&mut tx, now, until, &orgs, per_org).await? {
+                by_org.entry(message.org).or_default().push(message);
+            }
+        }
+        tx.commit().await?;
+        *ctx.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+        let round_is_over = wrapped && (ended || begun_at.is_some_and(|begun_at| turn >= Some(begun_at)));
+        if round_is_over || !by_org.is_empty() {
+            return Ok(by_org);
+        }
+        wrapped |= ended;
+    }
+}
+
+async fn carry_org(ctx: &Context, org: OrgId, messages: Vec<ClaimedMessage>) {
+    let span = tracing::info_span!("relay", %org, messages = messages.len());
+    if let Err(error) = Box::pin(carry(ctx, org, messages)).instrument(span).await {
+        // The claims run out by themselves.
+        tracing::warn!(%org, %error, "what came of messages could not be stored");
+    }
 }
 
 /// Why something could not be carried.
@@ -100,6 +160,9 @@ struct Work {
     keys: BTreeSet<LookupKey>,
     snapshot: bool,
     redecide: bool,
+    /// Links whose holds came or went.
+    holds: BTreeSet<LinkId>,
+    noticed: Noticed,
     credentials: BTreeSet<EdgeId>,
     commands: BTreeSet<EdgeId>,
     /// All that asks for planning is a repetition: sessions decided before that are in order.
@@ -117,12 +180,20 @@ impl Work {
                     OutboxMessage::DevicesChanged { keys, .. }
                     | OutboxMessage::DecisionsRecordedLate { keys },
                 ) => {
+                    for key in keys {
+                        let noticed = work.noticed.by_key.entry(key.clone()).or_insert(claimed.created_at);
+                        *noticed = claimed.created_at.min(*noticed);
+                    }
                     work.keys.extend(keys.iter().cloned());
                     true
                 }
                 Some(OutboxMessage::SnapshotChanged { redecide }) => {
                     work.snapshot = true;
                     work.redecide |= redecide;
+                    if *redecide {
+                        let earliest = work.noticed.of_all.unwrap_or(claimed.created_at);
+                        work.noticed.of_all = Some(earliest.min(claimed.created_at));
+                    }
                     *redecide
                 }
                 Some(OutboxMessage::CredentialChanged { edge }) => {
@@ -131,6 +202,10 @@ impl Work {
                 }
                 Some(OutboxMessage::CommandReady { edge }) => {
                     work.commands.insert(*edge);
+                    false
+                }
+                Some(OutboxMessage::HoldChanged { link }) => {
+                    work.holds.insert(*link);
                     false
                 }
                 None => false,
@@ -164,6 +239,7 @@ impl Carried {
             OutboxMessage::SnapshotChanged { redecide: true } => &[&self.snapshot, &self.plan],
             OutboxMessage::SnapshotChanged { redecide: false } => &[&self.snapshot],
             OutboxMessage::CredentialChanged { .. } => &[&self.credentials],
+            OutboxMessage::HoldChanged { .. } => &[&self.plan],
             OutboxMessage::CommandReady { .. } => &[&self.commands],
         };
         parts.iter().find_map(|part| part.as_ref().err())
@@ -312,13 +388,25 @@ async fn candidates(
 }
 
 async fn replan(ctx: &Context, org: OrgId, work: &Work, claim: &mut Claim<'_>) -> Result<(), CarryError> {
+    if work.redecide {
+        // Settings may have moved the moments at which time changes answers.
+        let mut tx = ctx.store.org(org).await?;
+        jobs::wake_all(&mut tx, JobKind::Clock, ctx.clock.now()).await?;
+        tx.commit().await?;
+    }
     let keys: Vec<LookupKey> = work.keys.iter().cloned().collect();
-    let all = [Affected::All];
-    let some: Vec<Affected<'_>> = keys.chunks(KEYS_AT_ONCE).map(Affected::Keys).collect();
-    for affected in if work.redecide { &all[..] } else { &some[..] } {
+    let mut parts: Vec<(Affected<'_>, Option<OffsetDateTime>)> =
+        work.holds.iter().map(|link| (Affected::Waiting(*link), None)).collect();
+    if work.redecide {
+        parts.push((Affected::All, work.since));
+    } else {
+        parts.extend(keys.chunks(KEYS_AT_ONCE).map(|keys| (Affected::Keys(keys), work.since)));
+    }
+    for (affected, since) in parts {
+        let page = Page { affected, since, noticed: &work.noticed };
         let mut after = None;
         loop {
-            after = plan_page(ctx, org, *affected, work.since, after).await?;
+            after = plan_page(ctx, org, page, after).await?;
             if after.is_none() {
                 break;
             }
@@ -329,7 +417,7 @@ async fn replan(ctx: &Context, org: OrgId, work: &Work, claim: &mut Claim<'_>) -
     Ok(())
 }
 
-/// The hold on messages that take longer than expected.
+/// The claim on messages that take longer than expected.
 struct Claim<'a> {
     ctx: &'a Context,
     ids: Vec<(OrgId, Uuid)>,

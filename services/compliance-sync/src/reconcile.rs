@@ -4,9 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use domain::device::{ComplianceState, DeviceFacts};
 use domain::resolver::{LookupKey, keys_of};
-use domain::{DeviceId, Mac};
+use domain::{DeviceId, LinkId, Mac};
+use microsoft::GraphDevice;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use store::devices::StoredDevice;
+use time::OffsetDateTime;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,10 @@ pub struct Fetched {
     pub facts: DeviceFacts,
     /// See [`content_hash`].
     pub hash: [u8; 32],
+    /// Only a single GET knows it, as the Ethernet MAC.
+    pub udid: Option<String>,
+    /// The record as Graph gave it.
+    pub raw: Option<Value>,
 }
 
 impl Fetched {
@@ -24,7 +31,14 @@ impl Fetched {
     #[must_use]
     pub fn new(facts: DeviceFacts) -> Self {
         let hash = content_hash(&facts);
-        Self { facts, hash }
+        Self { facts, hash, udid: None, raw: None }
+    }
+
+    /// A record of Graph that was asked for at `asked_at`.
+    #[must_use]
+    pub fn of(mut device: GraphDevice, link: LinkId, asked_at: OffsetDateTime) -> Self {
+        let (udid, raw) = (device.udid.take(), device.raw.take());
+        Self { udid, raw: Some(raw), ..Self::new(device.into_facts(link, asked_at)) }
     }
 }
 
@@ -46,6 +60,8 @@ pub struct ComplianceChange {
     pub from: Option<ComplianceState>,
     /// `None`: its record is gone.
     pub to: Option<ComplianceState>,
+    /// The earliest moment at which Microsoft can have shown it; see [`store::transitions::Transition`].
+    pub visible_after: Option<OffsetDateTime>,
 }
 
 /// What a page comes to.
@@ -71,9 +87,14 @@ impl Diff {
 }
 
 /// Diffs a page. A device that comes twice counts once, as it came last. A stored record that was fetched later than
-/// the one on the page (by a targeted look at the device) is newer, and stays.
+/// the one on the page (by a targeted look at the device) is newer, and stays; the time that counts is that of the
+/// question. `confirmed_at` is the start of the link's last sweep that went through.
 #[must_use]
-pub fn page(fetched: Vec<Fetched>, stored: &HashMap<DeviceId, StoredDevice>) -> Diff {
+pub fn page(
+    fetched: Vec<Fetched>,
+    stored: &HashMap<DeviceId, StoredDevice>,
+    confirmed_at: Option<OffsetDateTime>,
+) -> Diff {
     let mut last: HashMap<DeviceId, usize> = HashMap::with_capacity(fetched.len());
     for (index, one) in fetched.iter().enumerate() {
         last.insert(one.facts.id, index);
@@ -86,7 +107,9 @@ pub fn page(fetched: Vec<Fetched>, stored: &HashMap<DeviceId, StoredDevice>) -> 
         }
         let Some(was) = stored.get(&id) else {
             diff.keys.extend(keys_of(&one.facts));
-            diff.transitions.push(change(&one.facts, None, None));
+            // Of a fleet that is read for the first time nothing is known.
+            let visible_after = confirmed_at.map(|confirmed| one.facts.enrolled_at.max(Some(confirmed)));
+            diff.transitions.push(change(&one.facts, None, None, visible_after.flatten()));
             diff.new.push(one);
             continue;
         };
@@ -99,20 +122,38 @@ pub fn page(fetched: Vec<Fetched>, stored: &HashMap<DeviceId, StoredDevice>) -> 
         diff.keys.extend(was.keys.iter().cloned());
         diff.keys.extend(keys_of(&one.facts));
         if was.compliance != one.facts.compliance {
-            diff.transitions.push(change(&one.facts, Some(was.compliance.clone()), was.mac));
+            let visible_after = Some(visible_after(was, &one.facts, confirmed_at));
+            diff.transitions.push(change(&one.facts, Some(was.compliance.clone()), was.mac, visible_after));
         }
         diff.changed.push(Changed { fetched: one, ordinal: was.ordinal });
     }
     diff
 }
 
-fn change(facts: &DeviceFacts, from: Option<ComplianceState>, known_mac: Option<Mac>) -> ComplianceChange {
+/// The last time that Microsoft did not show the change, or the check-in that brought it, whichever came later.
+fn visible_after(
+    was: &StoredDevice,
+    facts: &DeviceFacts,
+    confirmed_at: Option<OffsetDateTime>,
+) -> OffsetDateTime {
+    let looked = confirmed_at.filter(|_| was.missing_since.is_none()).max(Some(was.fetched_at));
+    let checked_in = facts.last_check_in.filter(|at| Some(*at) != was.last_check_in);
+    looked.max(checked_in).unwrap_or(was.fetched_at)
+}
+
+fn change(
+    facts: &DeviceFacts,
+    from: Option<ComplianceState>,
+    known_mac: Option<Mac>,
+    visible_after: Option<OffsetDateTime>,
+) -> ComplianceChange {
     ComplianceChange {
         device: facts.id,
         name: facts.name.clone(),
         mac: facts.wifi_mac.or(facts.ethernet_mac).or(known_mac),
         from,
         to: Some(facts.compliance.clone()),
+        visible_after,
     }
 }
 

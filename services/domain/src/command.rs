@@ -1,7 +1,8 @@
 //! Commands to edges: at least once, acknowledged, expired, superseded.
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use crate::coa::{CoaCause, CoaKind};
 use crate::decision::Outcome;
@@ -13,6 +14,8 @@ use crate::{CommandId, EdgeId, EventId, Mac, OrgId, SessionId, SiteId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandState {
+    /// A move to a worse state that waits for an admin, because too much of the fleet would move at once.
+    Held,
     /// Waiting for the edge to fetch it.
     Pending,
     /// Handed to the edge at least once, not acknowledged yet; handed out again after a while.
@@ -28,15 +31,15 @@ pub enum CommandState {
 }
 
 words!(CommandState, "command state",
-    CommandState::Pending => "pending", CommandState::Delivered => "delivered", CommandState::Acked => "acked",
+    CommandState::Held => "held", CommandState::Pending => "pending", CommandState::Delivered => "delivered", CommandState::Acked => "acked",
     CommandState::Failed => "failed", CommandState::Expired => "expired", CommandState::Superseded => "superseded",
 );
 
 impl CommandState {
-    /// Whether the edge may still be asked to carry it out.
+    /// Whether the edge may still be asked to carry it out. A session has at most one such command.
     #[must_use]
     pub const fn is_open(self) -> bool {
-        matches!(self, Self::Pending | Self::Delivered)
+        matches!(self, Self::Held | Self::Pending | Self::Delivered)
     }
 }
 
@@ -56,6 +59,9 @@ pub struct Command {
     pub state: CommandState,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// The edge is not told before: its pace, or the calm that follows a move. `None`: at once.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub not_before: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -76,6 +82,10 @@ impl Command {
             CoaKind::PortBounce => "Port bounce",
         };
         let state = match self.state {
+            CommandState::Held => "is held until an admin decides, because so much of the fleet would move",
+            CommandState::Pending if self.not_before.is_some_and(|due| due - at > Duration::SECOND) => {
+                "waits for its turn"
+            }
             CommandState::Pending => "waits for the edge",
             CommandState::Delivered => "was delivered to the edge",
             CommandState::Acked => "was done by the NAS",
@@ -83,6 +93,7 @@ impl Command {
             CommandState::Expired => "expired",
             CommandState::Superseded => "is no longer wanted",
         };
+        let not_before = self.not_before.and_then(|due| due.format(&Rfc3339).ok());
         let result = self.result.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
         Event {
             org,
@@ -102,6 +113,7 @@ impl Command {
                 "state": self.state,
                 "kind": self.kind,
                 "cause": self.cause,
+                "not_before": not_before,
                 "from": self.from,
                 "to": self.to,
                 "result": self.result,

@@ -103,6 +103,10 @@ id!(
     CommandId
 );
 id!(
+    /// Moves to a worse state that wait for an admin together.
+    HoldId
+);
+id!(
     /// One change of a device's compliance.
     TransitionId
 );

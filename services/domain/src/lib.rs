@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod bundle;
+pub mod cadence;
 pub mod coa;
 pub mod command;
 pub mod compliance;
@@ -26,8 +27,8 @@ pub mod snapshot;
 pub mod time;
 
 pub use ids::{
-    AccountId, CommandId, CredentialId, DecisionId, DeviceId, EdgeId, EventId, LabelId, LinkId, OrgId,
-    RuleId, SessionId, SiteId, TransitionId,
+    AccountId, CommandId, CredentialId, DecisionId, DeviceId, EdgeId, EventId, HoldId, LabelId, LinkId,
+    OrgId, RuleId, SessionId, SiteId, TransitionId,
 };
 pub use mac::Mac;
 

@@ -31,6 +31,8 @@ pub enum OutboxMessage {
     },
     /// An edge's credential was made or revoked.
     CredentialChanged { edge: EdgeId },
+    /// Moves of a link's clients are held, or no longer are: those that no edge was told are decided again.
+    HoldChanged { link: LinkId },
     /// A command waits for an edge.
     CommandReady { edge: EdgeId },
 }

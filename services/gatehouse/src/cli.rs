@@ -53,6 +53,11 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// The key that protects credentials of organizations (GATEHOUSE_MASTER_KEY).
+    MasterKey {
+        #[command(subcommand)]
+        command: MasterKeyCommand,
+    },
     /// Run everything on this machine, with servers of its own and a demo organization.
     Dev(DevArgs),
 }
@@ -63,6 +68,18 @@ pub enum ConfigCommand {
     Check {
         #[arg(long, default_value = "all", value_delimiter = ',')]
         role: Vec<Role>,
+        #[command(flatten)]
+        settings: SettingArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MasterKeyCommand {
+    /// Print a new one.
+    New,
+    /// Wrap every organization's keys with the first key of GATEHOUSE_MASTER_KEY, after which the others can go.
+    /// Needs GATEHOUSE_DATABASE_URL; every process must know the new key before.
+    Rotate {
         #[command(flatten)]
         settings: SettingArgs,
     },

@@ -6,8 +6,10 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+mod credentials;
 pub mod dev;
 pub mod lifecycle;
+pub mod master_key;
 pub mod observe;
 pub mod roles;
 pub mod serve;

@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use domain::time::{Ids, SystemClock};
 use edge::{Agent, EdgeConfig};
-use gatehouse::cli::{Cli, Command, ConfigCommand, SettingArgs};
+use gatehouse::cli::{Cli, Command, ConfigCommand, MasterKeyCommand, SettingArgs};
 use gatehouse::config::{Config, Reader};
 use gatehouse::roles::Roles;
 use gatehouse::serve::Process;
 use gatehouse::telemetry::{LogFormat, Telemetry};
-use gatehouse::{dev, lifecycle};
+use gatehouse::{dev, lifecycle, master_key};
 use secrecy::ExposeSecret as _;
 
 /// A CoA under way may take as long as its NAS is waited for.
@@ -50,6 +50,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Config { command: ConfigCommand::Check { role, settings } } => {
             let checked = Config::read(settings.sources()?, role.into_iter().collect::<Roles>())?;
             checked.effective.iter().for_each(print);
+            Ok(())
+        }
+        Command::MasterKey { command: MasterKeyCommand::New } => {
+            print(sealing::MasterKeys::generate()?.expose_secret());
+            Ok(())
+        }
+        Command::MasterKey { command: MasterKeyCommand::Rotate { settings } } => {
+            print(threads.enable_all().build()?.block_on(master_key::rotate(settings.sources()?))?);
             Ok(())
         }
         Command::Dev(args) => {

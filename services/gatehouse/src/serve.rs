@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use apps::{Apps, AppsDeps};
 use axum::Router;
 use cache::{Cache, CacheConfig};
 use compliance_sync::SyncDeps;
 use domain::time::{Ids, SharedClock, SystemClock};
 use httpkit::FrontLayer;
 use linking::{Linking, LinkingConfig, LinkingDeps};
-use microsoft::{AppRegistration, HttpLimits, Microsoft};
+use microsoft::{HttpLimits, Microsoft, MicrosoftClouds};
 use nac::{Nac, NacDeps};
 use policy::Policies;
 use secrecy::ExposeSecret as _;
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use web::{WebConfig, WebDeps};
 
 use crate::admin;
-use crate::config::{Config, MicrosoftConfig};
+use crate::config::{CloudConfig, Config, MicrosoftConfig};
+use crate::credentials;
 use crate::observe::{Observer, observe};
 
 /// Roles that run in this process.
@@ -67,7 +69,7 @@ impl Process {
         registry: prometheus::Registry,
         ambient: Ambient,
     ) -> anyhow::Result<Self> {
-        let Config { roles, process, database, redis, microsoft, dashboard, nac, sync } = config;
+        let Config { roles, process, database, redis, microsoft, master_keys, dashboard, nac, sync } = config;
         let store = Store::connect(&StoreConfig {
             url: database.url.expose_secret().to_owned(),
             connections_max: database.connections_max,
@@ -93,7 +95,18 @@ impl Process {
         tasks.spawn(http(listener, router, &shutdown, process.shutdown_grace));
         let mut addresses = Addresses { admin: admin_address, dashboard: None, nac: None };
         let Ambient { clock, ids } = ambient;
-        let microsoft = microsoft.map(|config| microsoft_client(config, &clock, &ids)).transpose()?;
+        let clouds = microsoft.map(|config| microsoft_clouds(config, &clock, &ids)).transpose()?;
+        if let Some(clouds) = &clouds {
+            let watched = credentials::watch(clouds.clone(), clock.clone(), shutdown.clone());
+            tasks.spawn(async move {
+                watched.await;
+                Ok(())
+            });
+        }
+        let apps = clouds.map(|clouds| {
+            let (store, clock, ids) = (store.clone(), clock.clone(), ids.clone());
+            Apps::new(AppsDeps { store, clouds, master_keys, clock, ids })
+        });
 
         if let Some(config) = nac {
             let (listener, address) = listen(config.listen, "GATEHOUSE_NAC_LISTEN").await?;
@@ -116,11 +129,11 @@ impl Process {
             });
             addresses.nac = Some(address);
         }
-        if let (Some(config), Some(microsoft)) = (sync, &microsoft) {
+        if let (Some(config), Some(apps)) = (sync, &apps) {
             let deps = SyncDeps {
                 store: store.clone(),
                 cache: cache.clone(),
-                microsoft: microsoft.clone(),
+                apps: apps.clone(),
                 clock: clock.clone(),
                 ids: ids.clone(),
             };
@@ -130,19 +143,18 @@ impl Process {
                 Ok(())
             });
         }
-        if let (Some(config), Some(microsoft)) = (dashboard, microsoft) {
+        if let (Some(config), Some(apps)) = (dashboard, apps) {
             let (listener, address) = listen(config.listen, "GATEHOUSE_DASHBOARD_LISTEN").await?;
             let public_url = match config.public_url {
                 Some(url) => url,
                 None => format!("http://{address}").parse()?,
             };
-            let login_url = microsoft.cloud().login().clone();
+            let client_id = apps.clouds().default_cloud().client_id();
             let redirects = LinkingConfig::new(
                 public_url.join(web::SIGN_IN_CALLBACK)?,
                 public_url.join(web::LINK_CALLBACK)?,
             );
-            let linking =
-                LinkingDeps { store: store.clone(), microsoft, clock: clock.clone(), ids: ids.clone() };
+            let linking = LinkingDeps { store: store.clone(), apps, clock: clock.clone(), ids: ids.clone() };
             let deps = WebDeps {
                 store: store.clone(),
                 cache: cache.clone(),
@@ -152,10 +164,17 @@ impl Process {
                 ids: ids.clone(),
                 shutdown: shutdown.clone(),
             };
-            let router =
-                web::router(deps, WebConfig { public_url, nac_url: config.nac_public_url, login_url })
-                    .context("GATEHOUSE_PUBLIC_URL cannot be used")?
-                    .layer(FrontLayer::new(clock, ids, config.request_timeout));
+            let router = web::router(
+                deps,
+                WebConfig {
+                    public_url,
+                    nac_url: config.nac_public_url,
+                    client_id,
+                    coa_per_edge_per_second: config.coa_per_edge_per_second,
+                },
+            )
+            .context("GATEHOUSE_PUBLIC_URL cannot be used")?
+            .layer(FrontLayer::new(clock, ids, config.request_timeout));
             tasks.spawn(http(listener, observed(router, "dashboard"), &shutdown, process.shutdown_grace));
             addresses.dashboard = Some(address);
         }
@@ -194,14 +213,17 @@ impl Process {
 }
 
 /// Microsoft, as the configuration has it.
-pub fn microsoft_client(
+pub fn microsoft_clouds(
     config: MicrosoftConfig,
     clock: &SharedClock,
     ids: &Ids,
-) -> anyhow::Result<Microsoft> {
-    let app = AppRegistration { client_id: config.client_id, credential: config.credential };
+) -> anyhow::Result<MicrosoftClouds> {
     let limits = HttpLimits { request_timeout: config.request_timeout, ..HttpLimits::default() };
-    Ok(Microsoft::new(config.cloud, app, clock.clone(), ids.clone(), limits)?)
+    let mut clouds = config.clouds.into_iter();
+    let CloudConfig { cloud, app } = clouds.next().context("no cloud of Microsoft is configured")?;
+    let default = Microsoft::new(cloud, app, clock.clone(), ids.clone(), limits)?;
+    let others: Vec<_> = clouds.map(|CloudConfig { cloud, app }| default.with_cloud(cloud, app)).collect();
+    Ok(MicrosoftClouds::new(default, others))
 }
 
 fn http(

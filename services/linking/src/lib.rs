@@ -27,8 +27,11 @@
 //! It must not hold a transaction open across HTTP, and knows nothing of pages or cookies: pending values are plain
 //! data that the dashboard keeps in the server-side session.
 
+mod holds;
 mod link;
 mod orgs;
+mod own_app;
+mod own_app_link;
 mod probe;
 mod sign_in;
 mod unlink;
@@ -37,17 +40,22 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apps::{Apps, AppsError};
 use domain::time::{Ids, SharedClock};
-use microsoft::Microsoft;
+use microsoft::{CloudName, Microsoft};
 use store::Store;
 use store::audit::Actor;
 use time::OffsetDateTime;
 use url::Url;
 
+pub use apps::certificate::{key_credential, pem};
+pub use apps::expiry;
+pub use holds::{DecidedHold, HoldError};
 pub use link::{LinkError, Linked, PendingLink};
-pub use microsoft::{ConsentCallback, PendingSignIn, SignInCallback, VerifiedIdentity};
+pub use microsoft::{CloudName as Cloud, ConsentCallback, SignInCallback, VerifiedIdentity};
 pub use orgs::{CreateOrgError, HomeOrg, JoinError};
-pub use sign_in::{SignInError, SignedIn};
+pub use own_app::{NewCredential, OwnAppError};
+pub use sign_in::{PendingSignIn, SignInError, SignedIn};
 pub use unlink::{UnlinkError, Unlinked};
 pub use words::Words;
 
@@ -55,7 +63,8 @@ pub use words::Words;
 #[derive(Clone)]
 pub struct LinkingDeps {
     pub store: Store,
-    pub microsoft: Microsoft,
+    /// Gatehouse's own app registrations, and those of organizations.
+    pub apps: Apps,
     pub clock: SharedClock,
     pub ids: Ids,
 }
@@ -98,8 +107,30 @@ impl Linking {
         &self.0.deps.store
     }
 
-    fn microsoft(&self) -> &Microsoft {
-        &self.0.deps.microsoft
+    fn apps(&self) -> &Apps {
+        &self.0.deps.apps
+    }
+
+    /// Gatehouse's own app registration in a cloud.
+    fn gatehouse(&self, cloud: CloudName) -> Result<&Microsoft, AppsError> {
+        self.apps().gatehouse(cloud)
+    }
+
+    /// The clouds that people can sign in from, the usual one first.
+    #[must_use]
+    pub fn clouds(&self) -> Vec<CloudName> {
+        self.apps().clouds().iter().map(|one| one.cloud().name()).collect()
+    }
+
+    /// The sign-in hosts of those clouds.
+    pub fn login_urls(&self) -> impl Iterator<Item = &Url> {
+        self.apps().clouds().iter().map(|one| one.cloud().login())
+    }
+
+    /// Where people of a cloud sign out; `None` for one that is not set up.
+    #[must_use]
+    pub fn login_url(&self, cloud: CloudName) -> Option<&Url> {
+        self.gatehouse(cloud).ok().map(|microsoft| microsoft.cloud().login())
     }
 
     fn ids(&self) -> &Ids {

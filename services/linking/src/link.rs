@@ -1,11 +1,14 @@
 //! The link journey: consent, proof, link.
 
+use apps::AppsError;
 use domain::{AccountId, LinkId, OrgId};
 use microsoft::{
-    ConsentCallback, ConsentError, ConsentRefusal, GraphError, PendingConsent, VerifiedIdentity,
+    CloudName, ConsentCallback, ConsentError, ConsentRefusal, GraphError, Microsoft, PendingConsent,
+    VerifiedIdentity,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use store::apps::{AppRow, CredentialRow};
 use store::links::NewLink;
 use store::{StoreError, accounts, audit, links, orgs};
 use time::{Duration, OffsetDateTime};
@@ -24,6 +27,8 @@ pub struct PendingLink {
     pub org: OrgId,
     account: AccountId,
     consent: PendingConsent,
+    /// The cloud of the sign-in that named the tenant: the link lives in it.
+    cloud: CloudName,
     /// For display: whose sign-in named the tenant.
     user_name: String,
     /// Entra ID vouched that they administer the tenant.
@@ -88,6 +93,9 @@ pub enum LinkError {
     NotYet(GraphError),
     #[error(transparent)]
     Graph(GraphError),
+    /// This Gatehouse is not set up for the tenant's cloud.
+    #[error(transparent)]
+    Cloud(#[from] AppsError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -161,6 +169,12 @@ impl LinkError {
             )
             .with_detail(&error.to_string()),
             Self::Graph(error) => Words::graph(error),
+            Self::Cloud(error) => Words::new(
+                "Not this cloud",
+                "This Gatehouse is not set up for the tenant's cloud any more.",
+                "Tell whoever runs this Gatehouse.",
+            )
+            .with_detail(&error.to_string()),
             Self::Store(_) => Words::store(),
         }
     }
@@ -186,24 +200,26 @@ impl Linking {
         who: &SignedIn,
         tenant: &VerifiedIdentity,
     ) -> Result<(Url, PendingLink), LinkError> {
+        let microsoft = self.gatehouse(tenant.cloud)?;
         let privileged = tenant.is_privileged();
-        self.may_link(org, who.account, tenant.tid, privileged).await?;
+        self.may_link(org, who.account, tenant.cloud, tenant.tid, privileged).await?;
         if !privileged {
             if tenant.guest || tenant.roles.is_some() {
                 return Err(LinkError::NotPrivileged);
             }
-            match self.present_consent(tenant.tid).await {
+            match self.present_consent(microsoft, tenant.tid).await {
                 Ok(Consent::Absent) => {}
                 Ok(Consent::Stands) => return Err(LinkError::ConsentProvesNothing),
                 // Whatever leaves it open leaves the proof open.
                 Err(error) => return Err(LinkError::Graph(error)),
             }
         }
-        let (url, consent) = self.microsoft().begin_consent(tenant.tid, &self.0.config.consent_redirect);
+        let (url, consent) = microsoft.begin_consent(tenant.tid, &self.0.config.consent_redirect);
         let pending = PendingLink {
             org,
             account: who.account,
             consent,
+            cloud: tenant.cloud,
             user_name: tenant.user_name.clone(),
             privileged,
             consented: false,
@@ -241,28 +257,34 @@ impl Linking {
         if self.now() - pending.begun_at > PENDING_FOR {
             return Err(LinkError::Expired);
         }
-        if let Err(error) = self.probe_patiently(pending.tid()).await {
+        let microsoft = self.gatehouse(pending.cloud)?;
+        if let Err(error) = self.probe_patiently(microsoft, pending.tid()).await {
             let error = if is_absent(&error) { LinkError::NotYet(error) } else { LinkError::Graph(error) };
             tracing::info!(org = %pending.org, tid = %pending.tid(), %error, "the tenant does not answer yet");
             return Err(error);
         }
-        let tenant_name = self.tenant_name(pending).await;
+        let tenant_name = tenant_name(microsoft, pending.tid(), &pending.user_name).await;
         // Again: since the journey began, the tenant may have been linked elsewhere.
-        self.may_link(pending.org, who.account, pending.tid(), pending.privileged).await?;
-        match self.store_link(who, pending, &tenant_name).await {
-            // Another tab was faster: its link is renewed.
-            Err(LinkError::Store(error)) if error.unique_violation() == Some("link_tid") => {
-                self.store_link(who, pending, &tenant_name).await
-            }
-            other => other,
-        }
+        self.may_link(pending.org, who.account, pending.cloud, pending.tid(), pending.privileged).await?;
+        let new = ProvenLink {
+            org: pending.org,
+            cloud: pending.cloud,
+            tid: pending.tid(),
+            tenant_name: &tenant_name,
+            vouched_by: &pending.user_name,
+            // Consent was given to Gatehouse's own registration.
+            app: None,
+            taken: &[],
+        };
+        self.store_link(who, new).await
     }
 
     /// The rules that need no word of Microsoft's (see the crate's documentation).
-    async fn may_link(
+    pub(crate) async fn may_link(
         &self,
         org: OrgId,
         account: AccountId,
+        cloud: CloudName,
         tid: Uuid,
         privileged: bool,
     ) -> Result<(), LinkError> {
@@ -275,30 +297,39 @@ impl Linking {
         if privileged {
             return Ok(());
         }
-        if row.home_tid != tid {
+        if row.home_tid != tid || row.home_cloud != cloud.as_str() {
             return Err(LinkError::NotPrivileged);
         }
         let mut tx = self.store().system().await?;
-        let elsewhere = links::is_linked_elsewhere(&mut tx, tid, org).await?;
+        let elsewhere = links::is_linked_elsewhere(&mut tx, cloud.as_str(), tid, org).await?;
         if elsewhere { Err(LinkError::LinkedElsewhere) } else { Ok(()) }
     }
 
-    async fn store_link(
-        &self,
-        who: &SignedIn,
-        pending: &PendingLink,
-        tenant_name: &str,
-    ) -> Result<Linked, LinkError> {
+    /// Stores a link whose proofs are there.
+    pub(crate) async fn store_link(&self, who: &SignedIn, new: ProvenLink<'_>) -> Result<Linked, LinkError> {
+        match self.try_store_link(who, new).await {
+            // Another tab was faster: its link is renewed.
+            Err(LinkError::Store(error)) if error.unique_violation() == Some("link_tid") => {
+                self.try_store_link(who, new).await
+            }
+            other => other,
+        }
+    }
+
+    async fn try_store_link(&self, who: &SignedIn, proven: ProvenLink<'_>) -> Result<Linked, LinkError> {
+        let ProvenLink { org, cloud, tid, tenant_name, vouched_by, app, taken } = proven;
         let now = self.now();
-        let mut tx = self.store().org(pending.org).await?;
+        let mut tx = self.store().org(org).await?;
         if !accounts::is_member(&mut tx, who.account).await? {
             return Err(LinkError::NotFound);
         }
-        let before = links::by_tenant(&mut tx, pending.tid()).await?;
+        let before = links::by_tenant(&mut tx, cloud.as_str(), tid).await?;
         let link = before.as_ref().map_or_else(|| self.ids().make(now), |row| row.id);
         let new = NewLink {
             id: link,
-            tid: pending.tid(),
+            cloud: cloud.as_str(),
+            app: app.map(|app| app.id),
+            tid,
             tenant_name,
             linked_by: who.account,
             linked_by_name: &who.identity.name,
@@ -311,12 +342,21 @@ impl Linking {
             links::insert(&mut tx, now, new).await?;
             "link.create"
         };
-        let detail = json!({ "link": link, "tid": pending.tid(), "vouched_by": pending.user_name });
-        audit::write(&mut tx, self.ids(), now, &actor(who), action, tenant_name, detail).await?;
+        let actor = actor(who);
+        let detail = json!({
+            "link": link, "cloud": cloud, "tid": tid, "vouched_by": vouched_by,
+            "client_id": app.map(|app| app.client_id),
+        });
+        audit::write(&mut tx, self.ids(), now, &actor, action, tenant_name, detail).await?;
+        if let Some(app) = app {
+            for credential in taken {
+                self.apps().note_proof(&mut tx, app, credential, &actor).await?;
+            }
+        }
         orgs::changed(&mut tx, self.ids(), now, false).await?;
         tx.commit().await?;
-        tracing::info!(org = %pending.org, %link, tid = %pending.tid(), renewed, "linked");
-        Ok(Linked { org: pending.org, link, tenant_name: tenant_name.to_owned(), renewed })
+        tracing::info!(%org, %link, %cloud, %tid, own_app = app.is_some(), renewed, "linked");
+        Ok(Linked { org, link, tenant_name: tenant_name.to_owned(), renewed })
     }
 
     /// An answer that names another tenant is worth a line: somebody forged it, or went astray.
@@ -335,15 +375,29 @@ impl Linking {
         audit::write(&mut tx, self.ids(), now, &actor(who), "link.refused", &target, detail).await?;
         tx.commit().await
     }
+}
 
-    /// For people; without the permission to read it, the domain of the administrator's user name.
-    async fn tenant_name(&self, pending: &PendingLink) -> String {
-        match self.microsoft().graph(pending.tid()).organization().await {
-            Ok(Some(organization)) => organization.display_name,
-            Ok(None) | Err(_) => match pending.user_name.rsplit_once('@') {
-                Some((_, domain)) if !domain.is_empty() => domain.to_owned(),
-                _ => pending.tid().to_string(),
-            },
-        }
+/// A link that was proven, to be stored.
+#[derive(Clone, Copy)]
+pub(crate) struct ProvenLink<'a> {
+    pub org: OrgId,
+    pub cloud: CloudName,
+    pub tid: Uuid,
+    pub tenant_name: &'a str,
+    pub vouched_by: &'a str,
+    /// The organization's own registration; `None`: Gatehouse's.
+    pub app: Option<&'a AppRow>,
+    /// Its credentials that Microsoft took for the first time.
+    pub taken: &'a [CredentialRow],
+}
+
+/// For people; without the permission to read it, the domain of the administrator's user name.
+pub(crate) async fn tenant_name(microsoft: &Microsoft, tid: Uuid, user_name: &str) -> String {
+    match microsoft.graph(tid).organization().await {
+        Ok(Some(organization)) => organization.display_name,
+        Ok(None) | Err(_) => match user_name.rsplit_once('@') {
+            Some((_, domain)) if !domain.is_empty() => domain.to_owned(),
+            _ => tid.to_string(),
+        },
     }
 }

@@ -110,7 +110,7 @@ impl Linking {
     /// The organization of somebody's tenant.
     pub async fn home_org(&self, who: &SignedIn) -> Result<HomeOrg, StoreError> {
         let mut tx = self.store().system().await?;
-        let org = orgs::by_home_tenant(&mut tx, who.identity.tid).await?;
+        let org = orgs::by_home_tenant(&mut tx, who.identity.cloud.as_str(), who.identity.tid).await?;
         drop(tx);
         let privileged = who.identity.is_privileged();
         let Some(org) = org else {
@@ -158,8 +158,13 @@ impl Linking {
     async fn insert_org(&self, org: OrgId, who: &SignedIn, name: &str) -> Result<(), StoreError> {
         let now = self.now();
         let mut tx = self.store().org(org).await?;
-        let new =
-            NewOrg { name, home_tid: who.identity.tid, admin: who.account, admin_name: &who.identity.name };
+        let new = NewOrg {
+            name,
+            home_cloud: who.identity.cloud.as_str(),
+            home_tid: who.identity.tid,
+            admin: who.account,
+            admin_name: &who.identity.name,
+        };
         accounts::create_org(&mut tx, self.ids(), now, new).await?;
         let detail = json!({ "home_tid": who.identity.tid, "first_site": accounts::FIRST_SITE });
         audit::write(&mut tx, self.ids(), now, &actor(who), "org.create", name, detail).await?;

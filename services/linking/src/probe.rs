@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use microsoft::{GraphError, TokenErrorKind};
+use microsoft::{GraphError, Microsoft, TokenErrorKind};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -20,8 +20,12 @@ pub(crate) enum Consent {
 
 impl Linking {
     /// Whether consent stands already. Whatever leaves that open is an error.
-    pub(crate) async fn present_consent(&self, tid: Uuid) -> Result<Consent, GraphError> {
-        let graph = self.microsoft().graph(tid);
+    pub(crate) async fn present_consent(
+        &self,
+        microsoft: &Microsoft,
+        tid: Uuid,
+    ) -> Result<Consent, GraphError> {
+        let graph = microsoft.graph(tid);
         // A token from before would speak of before.
         graph.forget_token().await;
         match graph.probe().await {
@@ -32,8 +36,8 @@ impl Linking {
     }
 
     /// Asks until Graph answers, `probe_for` has passed, or it says something that waiting does not change.
-    pub(crate) async fn probe_patiently(&self, tid: Uuid) -> Result<(), GraphError> {
-        let graph = self.microsoft().graph(tid);
+    pub(crate) async fn probe_patiently(&self, microsoft: &Microsoft, tid: Uuid) -> Result<(), GraphError> {
+        let graph = microsoft.graph(tid);
         let until = Instant::now() + self.0.config.probe_for;
         let mut wait = FIRST_WAIT;
         loop {

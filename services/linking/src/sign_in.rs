@@ -1,7 +1,8 @@
 //! Sign-in: Entra ID vouches for a person, and they become an account.
 
+use apps::AppsError;
 use domain::AccountId;
-use microsoft::{IdTokenError, PendingSignIn, SignInCallback, VerifiedIdentity};
+use microsoft::{CloudName, IdTokenError, SignInCallback, VerifiedIdentity};
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 use store::accounts::{self, SigningIn};
@@ -17,11 +18,30 @@ pub struct SignedIn {
     pub identity: VerifiedIdentity,
 }
 
+/// A sign-in that has begun, and the cloud that must complete it. Keep it in the server-side session of the browser
+/// that began it, and nowhere else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PendingSignIn {
+    cloud: CloudName,
+    pending: microsoft::PendingSignIn,
+}
+
+impl PendingSignIn {
+    /// Whether a callback answers this sign-in.
+    #[must_use]
+    pub fn is_answered_by(&self, callback: &SignInCallback) -> bool {
+        self.pending.is_answered_by(callback)
+    }
+}
+
 /// Why nobody is signed in.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
     #[error(transparent)]
     Microsoft(#[from] microsoft::SignInError),
+    /// This Gatehouse is not set up for the cloud.
+    #[error(transparent)]
+    Cloud(#[from] AppsError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -33,6 +53,12 @@ impl SignInError {
         use microsoft::SignInError as E;
         match self {
             Self::Store(_) => Words::store(),
+            Self::Cloud(error) => Words::new(
+                "Not this cloud",
+                "This Gatehouse is not set up for that cloud of Microsoft.",
+                "Sign in with another one, or ask whoever runs this Gatehouse.",
+            )
+            .with_detail(&error.to_string()),
             Self::Microsoft(E::StateMismatch | E::NoCode) => Words::new(
                 "That sign-in is not yours",
                 "This answer belongs to no sign-in that this browser began; perhaps the page was opened twice.",
@@ -66,9 +92,11 @@ impl SignInError {
 }
 
 impl Linking {
-    /// Begins a sign-in: where to send the browser, and what to keep in its server-side session.
-    pub async fn begin_sign_in(&self) -> Result<(Url, PendingSignIn), SignInError> {
-        Ok(self.microsoft().begin_sign_in(&self.0.config.sign_in_redirect).await?)
+    /// Begins a sign-in to a cloud: where to send the browser, and what to keep in its server-side session.
+    pub async fn begin_sign_in(&self, cloud: CloudName) -> Result<(Url, PendingSignIn), SignInError> {
+        let microsoft = self.gatehouse(cloud)?;
+        let (url, pending) = microsoft.begin_sign_in(&self.0.config.sign_in_redirect).await?;
+        Ok((url, PendingSignIn { cloud, pending }))
     }
 
     /// Completes a sign-in. Take `pending` out of the session first: it serves once.
@@ -80,6 +108,7 @@ impl Linking {
         let identity = self.verify_identity(callback, pending).await?;
         let mut tx = self.store().system().await?;
         let who = SigningIn {
+            cloud: identity.cloud.as_str(),
             tid: identity.tid,
             oid: identity.oid,
             name: &identity.name,
@@ -98,6 +127,6 @@ impl Linking {
         callback: &SignInCallback,
         pending: &PendingSignIn,
     ) -> Result<VerifiedIdentity, SignInError> {
-        Ok(self.microsoft().complete_sign_in(callback, pending).await?)
+        Ok(self.gatehouse(pending.cloud)?.complete_sign_in(callback, &pending.pending).await?)
     }
 }

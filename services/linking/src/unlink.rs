@@ -56,7 +56,10 @@ impl Linking {
         // "not enrolled" is now "unlinked".
         orgs::changed(&mut tx, self.ids(), now, true).await?;
         tx.commit().await?;
-        self.microsoft().forget_tokens(row.tid).await;
+        // Whoever cannot speak for it any more holds no tokens of it either.
+        if let Ok(microsoft) = self.apps().for_link(org, &row).await {
+            microsoft.forget_tokens(row.tid).await;
+        }
         tracing::info!(%org, %link, devices, "unlinked");
         Ok(Unlinked { tenant_name: row.tenant_name, devices })
     }

@@ -170,7 +170,12 @@ mod tests {
             GraphError::Unauthorized { detail: detail.clone() },
             GraphError::Forbidden { detail: detail.clone() },
             GraphError::NoIntune { detail: detail.clone() },
+            GraphError::DirectoryForbidden { detail: detail.clone() },
+            GraphError::DirectoryWithoutDelta { detail: detail.clone() },
             GraphError::PageExpired,
+            GraphError::DeltaExpired,
+            GraphError::FilterIgnored { property: "serialNumber" },
+            GraphError::Unfinished { property: "serialNumber" },
             GraphError::BadRequest { detail: detail.clone() },
             GraphError::Protocol { detail },
         ] {

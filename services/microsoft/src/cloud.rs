@@ -1,9 +1,11 @@
 //! Where each national cloud of Microsoft lives.
 
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// A cloud of Microsoft, or a stand-in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CloudName {
     /// Commercial, and GCC.
     Global,
@@ -15,6 +17,42 @@ pub enum CloudName {
     China,
     /// Base addresses given by the operator, for example the simulator's.
     Custom,
+}
+
+/// No cloud has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("“{0}” is no cloud of Microsoft's: use global, gcc_high, dod, china or custom")]
+pub struct UnknownCloud(String);
+
+impl CloudName {
+    /// As it is stored, and named in settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::GccHigh => "gcc_high",
+            Self::Dod => "dod",
+            Self::China => "china",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+impl std::fmt::Display for CloudName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for CloudName {
+    type Err = UnknownCloud;
+
+    /// A hyphen serves as well as an underscore.
+    fn from_str(name: &str) -> Result<Self, UnknownCloud> {
+        let all = [Self::Global, Self::GccHigh, Self::Dod, Self::China, Self::Custom];
+        let found = all.into_iter().find(|cloud| cloud.as_str() == name.replace('-', "_"));
+        found.ok_or_else(|| UnknownCloud(name.chars().take(40).collect()))
+    }
 }
 
 /// The endpoints of a cloud. An app registration belongs to exactly one.
@@ -80,16 +118,28 @@ impl Cloud {
         Self { name: CloudName::Custom, portal: login.clone(), login, graph, ..Self::global() }
     }
 
-    /// By its name in configuration: `global`, `gcc-high`, `dod` or `china`.
+    /// By its name in configuration: `global`, `gcc_high`, `dod` or `china`.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
+        Self::of(name.parse().ok()?)
+    }
+
+    /// A cloud of Microsoft's own; `None` for a custom one, whose addresses only the operator knows.
+    #[must_use]
+    pub fn of(name: CloudName) -> Option<Self> {
         match name {
-            "global" => Some(Self::global()),
-            "gcc-high" => Some(Self::gcc_high()),
-            "dod" => Some(Self::dod()),
-            "china" => Some(Self::china()),
-            _ => None,
+            CloudName::Global => Some(Self::global()),
+            CloudName::GccHigh => Some(Self::gcc_high()),
+            CloudName::Dod => Some(Self::dod()),
+            CloudName::China => Some(Self::china()),
+            CloudName::Custom => None,
         }
+    }
+
+    /// The same cloud, reached by other base addresses: through a proxy, or in a test.
+    #[must_use]
+    pub fn reached_at(self, login: Url, graph: Url) -> Self {
+        Self { login, graph, ..self }
     }
 
     fn known(name: CloudName, login: &'static str, graph: &'static str, portal: &'static str) -> Self {
@@ -164,6 +214,7 @@ mod tests {
         for (name, login, graph) in [
             ("global", "login.microsoftonline.com", "graph.microsoft.com"),
             ("gcc-high", "login.microsoftonline.us", "graph.microsoft.us"),
+            ("gcc_high", "login.microsoftonline.us", "graph.microsoft.us"),
             ("dod", "login.microsoftonline.us", "dod-graph.microsoft.us"),
             ("china", "login.partner.microsoftonline.cn", "microsoftgraph.chinacloudapi.cn"),
         ] {
@@ -172,7 +223,11 @@ mod tests {
             assert_eq!(cloud.graph().host_str(), Some(graph));
             assert_eq!(cloud.graph_resource(), format!("https://{graph}"));
         }
-        assert!(Cloud::by_name("azure").is_none());
+        assert!(Cloud::by_name("azure").is_none() && Cloud::by_name("custom").is_none());
+        for name in ["global", "gcc_high", "dod", "china", "custom"] {
+            assert_eq!(name.parse::<CloudName>().unwrap().to_string(), name);
+        }
+        assert!("Global".parse::<CloudName>().is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use uuid::{Uuid, uuid};
 
+use crate::cloud::CloudName;
 use crate::signing_keys::{Authority, TENANT_PLACEHOLDER};
 
 /// The tenant of all personal Microsoft accounts: nobody's organization.
@@ -17,10 +18,12 @@ const PERSONAL_ACCOUNTS: Uuid = uuid!("9188040d-6c67-4c5b-b112-36a304b66dad");
 /// Clocks may differ by so much.
 const SKEW: Duration = Duration::seconds(300);
 
-/// A person, as Entra ID vouches for them. Known by `(tid, oid)`; all else may change at any time and authorizes
-/// nothing.
+/// A person, as Entra ID vouches for them. Known by cloud and `(tid, oid)`; all else may change at any time and
+/// authorizes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifiedIdentity {
+    /// The cloud whose Entra ID vouches: its word is good for its own tenants alone.
+    pub cloud: CloudName,
     pub tid: Uuid,
     pub oid: Uuid,
     pub name: String,
@@ -101,6 +104,7 @@ pub(crate) fn key_id(token: &str) -> Result<String, IdTokenError> {
 /// Verifies a token. `authority` must have been asked for the token's key first.
 pub(crate) fn verify(
     token: &str,
+    cloud: CloudName,
     authority: &Authority,
     client_id: Uuid,
     nonce: &str,
@@ -146,7 +150,7 @@ pub(crate) fn verify(
     if claims.nonce.as_deref() != Some(nonce) {
         return Err(IdTokenError::Nonce);
     }
-    claims.identity(tid, &issuer)
+    claims.identity(cloud, tid, &issuer)
 }
 
 #[derive(Deserialize)]
@@ -177,7 +181,7 @@ impl Claims {
         if alive && begun && issued { Ok(()) } else { Err(IdTokenError::Time) }
     }
 
-    fn identity(self, tid: Uuid, issuer: &str) -> Result<VerifiedIdentity, IdTokenError> {
+    fn identity(self, cloud: CloudName, tid: Uuid, issuer: &str) -> Result<VerifiedIdentity, IdTokenError> {
         let oid = self.oid.as_deref().and_then(guid).ok_or(IdTokenError::Identity)?;
         let foreign = self.idp.as_deref().is_some_and(|idp| idp != issuer);
         let invited = match &self.acct {
@@ -187,6 +191,7 @@ impl Claims {
         };
         let user_name = shown(self.preferred_username).unwrap_or_else(|| oid.to_string());
         Ok(VerifiedIdentity {
+            cloud,
             tid,
             oid,
             name: shown(self.name).unwrap_or_else(|| user_name.clone()),

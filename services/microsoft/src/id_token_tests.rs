@@ -88,7 +88,7 @@ impl Entra {
 
     async fn verify(&self, token: &str) -> Result<VerifiedIdentity, IdTokenError> {
         let authority = self.stub.microsoft().authority().await.unwrap();
-        verify(token, &authority, CLIENT_ID, "n", NOW)
+        verify(token, CloudName::Global, &authority, CLIENT_ID, "n", NOW)
     }
 }
 

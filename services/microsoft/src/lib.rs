@@ -1,6 +1,9 @@
 //! The only Microsoft HTTP of Gatehouse: sign-in, admin consent, tokens and Graph.
 //!
 //! * One [`Microsoft`] pins a cloud, an app registration and an HTTP client; everything else hangs off it.
+//!   [`MicrosoftClouds`] knows those of all clouds that this Gatehouse is registered in.
+//! * An app registration may have several credentials: the newest that Microsoft takes is used, so that a certificate
+//!   is replaced without a request that fails.
 //! * Every answer of Microsoft is classified here, once: callers see enums, never status codes.
 //! * Tokens, secrets and keys never reach a log or a `Debug` output.
 //! * A bearer token goes only to the cloud's own Graph host, below the path that the request named.
@@ -13,7 +16,10 @@
 mod aadsts;
 mod app;
 mod cloud;
+mod clouds;
 mod consent;
+mod credential_files;
+mod credentials;
 mod graph;
 mod http;
 mod id_token;
@@ -32,9 +38,15 @@ use uuid::Uuid;
 
 pub use aadsts::{TokenError, TokenErrorKind, aadsts_code};
 pub use app::{AppRegistration, Certificate, CertificateError, Credential};
-pub use cloud::{Cloud, CloudName};
+pub use cloud::{Cloud, CloudName, UnknownCloud};
+pub use clouds::MicrosoftClouds;
 pub use consent::{ConsentCallback, ConsentError, ConsentRefusal, ConsentRefusalKind, PendingConsent};
-pub use graph::{DevicesPage, Graph, GraphDevice, GraphError, NextLink, Organization, PAGE_SIZE_MAX};
+pub use credential_files::{CredentialFileError, CredentialFiles, CredentialKind};
+pub use credentials::{CredentialRefusal, CredentialStatus};
+pub use graph::{
+    Adapters, BATCH_MAX, BatchItem, DeltaItem, DeltaLink, DeltaNext, DeltaPage, DeltaStart, DeviceFilter,
+    DevicesPage, Graph, GraphDevice, GraphError, NextLink, Organization, PAGE_SIZE_MAX, RemovedReason,
+};
 pub use http::HttpLimits;
 pub use id_token::{DirectoryRole, IdTokenError, VerifiedIdentity};
 pub use sign_in::{PendingSignIn, SignInCallback, SignInError};
@@ -46,12 +58,21 @@ pub struct Microsoft(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     cloud: Cloud,
-    app: AppRegistration,
+    /// Where the cloud's tokens come from: tells clouds apart in what handles share.
+    authority: Arc<str>,
+    app: credentials::App,
+    signing_keys: Arc<signing_keys::SigningKeys>,
+    shared: Arc<Shared>,
+}
+
+/// What all handles of a process share, whatever their cloud and app.
+#[derive(Debug)]
+struct Shared {
     clock: SharedClockDebug,
     ids: Ids,
     http: http::Http,
     tokens: token::TokenCache,
-    signing_keys: signing_keys::SigningKeys,
+    records: credentials::Records,
 }
 
 /// The HTTP client cannot be built: most often no rustls provider is installed.
@@ -69,16 +90,39 @@ impl Microsoft {
         limits: HttpLimits,
     ) -> Result<Self, SetupError> {
         let http = http::Http::new(limits, clock.clone(), ids.clone())?;
-        let inner = Inner {
-            cloud,
-            app,
+        let shared = Shared {
             clock: SharedClockDebug(clock),
             ids,
             http,
             tokens: token::TokenCache::default(),
-            signing_keys: signing_keys::SigningKeys::default(),
+            records: credentials::Records::default(),
         };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self::on(Arc::new(shared), Arc::default(), cloud, app))
+    }
+
+    /// The same cloud as another app registration: an organization's own, for example. It shares connections,
+    /// signing keys and the cache of tokens, where only the same app with the same credentials finds its tokens.
+    #[must_use]
+    pub fn with_app(&self, app: AppRegistration) -> Self {
+        Self::on(self.0.shared.clone(), self.0.signing_keys.clone(), self.0.cloud.clone(), app)
+    }
+
+    /// Another cloud, as an app registration of that cloud. It shares connections and the cache of tokens.
+    #[must_use]
+    pub fn with_cloud(&self, cloud: Cloud, app: AppRegistration) -> Self {
+        let signing_keys =
+            if cloud.login() == self.0.cloud.login() { self.0.signing_keys.clone() } else { Arc::default() };
+        Self::on(self.0.shared.clone(), signing_keys, cloud, app)
+    }
+
+    fn on(
+        shared: Arc<Shared>,
+        signing_keys: Arc<signing_keys::SigningKeys>,
+        cloud: Cloud,
+        app: AppRegistration,
+    ) -> Self {
+        let authority = Arc::from(cloud.login().as_str());
+        Self(Arc::new(Inner { cloud, authority, app: credentials::App::new(app), signing_keys, shared }))
     }
 
     /// The cloud that this instance talks to.
@@ -90,7 +134,7 @@ impl Microsoft {
     /// The `client_id` of the app registration.
     #[must_use]
     pub fn client_id(&self) -> Uuid {
-        self.0.app.client_id
+        self.0.app.client_id()
     }
 
     /// Microsoft Graph for one tenant, with app-only tokens.

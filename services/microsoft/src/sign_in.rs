@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::Microsoft;
 use crate::aadsts::{TokenError, TokenErrorKind, aadsts_code, cut, first_line};
+use crate::app::Credential;
 use crate::consent::same;
 use crate::id_token::{self, IdTokenError, VerifiedIdentity};
 use crate::signing_keys::Authority;
@@ -136,18 +137,43 @@ impl Microsoft {
         let code = callback.code.clone().filter(|code| !code.is_empty()).ok_or(SignInError::NoCode)?;
         let token = self.redeem(code, pending).await?;
         let authority = self.authority_with_key(&id_token::key_id(&token)?).await?;
-        Ok(id_token::verify(&token, &authority, self.client_id(), &pending.nonce, self.now())?)
+        let cloud = self.cloud().name();
+        Ok(id_token::verify(&token, cloud, &authority, self.client_id(), &pending.nonce, self.now())?)
     }
 
     /// The raw id token for a code.
     async fn redeem(&self, code: String, pending: &PendingSignIn) -> Result<String, SignInError> {
         let authority = self.authority().await?;
         let client = self.oidc_client(&authority)?;
+        let mut attempts = self.attempts().await?;
+        loop {
+            let held = attempts.next().await?;
+            match self.redeem_with(&held.credential, &code, pending, &authority, &client).await {
+                Ok(token) => {
+                    attempts.accepted(&held);
+                    return Ok(token);
+                }
+                // A code is not spent by a client that could not prove who it is.
+                Err(SignInError::Refused(error)) => attempts.refused(&held, error)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn redeem_with(
+        &self,
+        credential: &Credential,
+        code: &str,
+        pending: &PendingSignIn,
+        authority: &Authority,
+        client: &OidcClient,
+    ) -> Result<String, SignInError> {
         let now = self.now();
         let audience = authority.token_endpoint.as_str();
-        let authentication = self.client_authentication(audience, self.0.ids.uuid(now), now)?;
+        let authentication =
+            self.client_authentication(credential, audience, self.0.shared.ids.uuid(now), now)?;
         let mut request = client
-            .exchange_code(AuthorizationCode::new(code))
+            .exchange_code(AuthorizationCode::new(code.to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(pending.pkce_verifier.clone()))
             .set_redirect_uri(Cow::Owned(RedirectUrl::from_url(pending.redirect_uri.clone())));
         for (name, value) in &authentication {
@@ -208,7 +234,7 @@ impl Bridge {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, BridgeError> {
         let request = reqwest::Request::try_from(request)
             .map_err(|error| TokenError::new(TokenErrorKind::Protocol, error.without_url().to_string()))?;
-        let answer = self.0.0.http.send("code redemption", request).await.map_err(TokenError::from)?;
+        let answer = self.0.0.shared.http.send("code redemption", request).await.map_err(TokenError::from)?;
         if !answer.status.is_success() {
             return Err(TokenError::classify(answer.status.as_u16(), answer.retry_after, &answer.body).into());
         }

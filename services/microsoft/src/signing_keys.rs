@@ -134,7 +134,7 @@ impl Microsoft {
         what: &'static str,
         url: Url,
     ) -> Result<T, TokenError> {
-        let http = &self.0.http;
+        let http = &self.0.shared.http;
         let request =
             http.client().get(url).build().map_err(|error| protocol(error.without_url().to_string()))?;
         let answer = http.send(what, request).await?;

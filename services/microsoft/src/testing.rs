@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri};
 use domain::time::{Clock as _, Ids, ManualClock};
+use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use secrecy::SecretString;
 use time::OffsetDateTime;
@@ -35,6 +36,18 @@ pub fn other_rsa_key() -> KeyPair {
 
 pub fn certificate_pem(key: &KeyPair) -> String {
     CertificateParams::new(vec!["gatehouse.test".to_owned()]).unwrap().self_signed(key).unwrap().pem()
+}
+
+/// Of a certificate with its key, valid from so many days after [`NOW`] until so many.
+pub fn pem_of_days(key: &KeyPair, from: i64, until: i64) -> String {
+    let mut params = CertificateParams::new(vec!["gatehouse.test".to_owned()]).unwrap();
+    params.not_before = NOW + time::Duration::days(from);
+    params.not_after = NOW + time::Duration::days(until);
+    format!("{}{}", params.self_signed(key).unwrap().pem(), key.serialize_pem())
+}
+
+pub fn certificate_of_days(key: &KeyPair, from: i64, until: i64) -> Certificate {
+    Certificate::all_from_pem(&pem_of_days(key, from, until).into()).unwrap().remove(0)
 }
 
 pub fn certificate(key: &KeyPair) -> Certificate {
@@ -87,6 +100,11 @@ pub fn json(status: u16, body: &serde_json::Value) -> Answer {
         delay: std::time::Duration::ZERO,
         declared_length: None,
     }
+}
+
+/// An answer of something in between, not of Microsoft.
+pub fn text(status: u16, body: &str) -> Answer {
+    Answer { body: body.to_owned(), headers: Vec::new(), ..json(status, &serde_json::Value::Null) }
 }
 
 impl Answer {
@@ -158,14 +176,60 @@ impl Stub {
     }
 
     pub fn microsoft_with(&self, credential: Credential, limits: HttpLimits) -> Microsoft {
+        self.microsoft_as(AppRegistration::new(CLIENT_ID, credential), limits)
+    }
+
+    pub fn microsoft_as(&self, app: AppRegistration, limits: HttpLimits) -> Microsoft {
         let cloud = Cloud::custom(self.base.clone(), self.base.clone());
-        let app = AppRegistration { client_id: CLIENT_ID, credential };
         Microsoft::new(cloud, app, self.clock.clone(), Ids::seeded(1), limits).unwrap()
     }
 
     pub fn now(&self) -> OffsetDateTime {
         self.clock.now()
     }
+}
+
+/// Any JSON, some of it under the names that Graph uses.
+pub fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        Just(Value::from("7809c88c-b33b-4c1c-94e0-00ce3175037b")),
+        Just(Value::from("0")),
+    ];
+    let name = prop_oneof![
+        prop::sample::select(vec![
+            "value",
+            "responses",
+            "id",
+            "status",
+            "headers",
+            "body",
+            "Retry-After",
+            "@odata.nextLink",
+            "@odata.deltaLink",
+            "@removed",
+            "reason",
+            "deviceId",
+            "isCompliant",
+            "error",
+            "code",
+            "message",
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,8}",
+    ];
+    leaf.prop_recursive(4, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(name.clone(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
 }
 
 pub fn token_path() -> String {

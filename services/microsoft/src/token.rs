@@ -1,10 +1,15 @@
 //! App-only tokens (client credentials), cached.
 //!
-//! The cache lives inside one [`Microsoft`], which pins cloud and credential, so a tenant and a resource name a
-//! token. One request at a time fetches it; those who waited share the result, good or bad.
+//! A cloud, a tenant, a resource, a client id and its credentials name a token: who holds other credentials for the
+//! same client id shares nothing. One request at a time fetches it; those who waited share the result, good or bad,
+//! and while a token is merely due for a refresh, they are given the present one.
+//!
+//! Where Microsoft asks for patience (429, or one of its codes for clients that ask in circles), nothing is asked
+//! until then, whoever wants a token.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -14,14 +19,25 @@ use uuid::Uuid;
 
 use crate::Microsoft;
 use crate::aadsts::{TokenError, TokenErrorKind};
+use crate::app::Credential;
 use crate::http::HttpError;
 
-/// Beyond so many tenants, spent tokens are swept out.
+/// Beyond so many entries, spent tokens are swept out.
 const ENTRIES_SOFT_MAX: usize = 4096;
 /// A token is not used in the last moments of its life: the request takes time, and clocks differ.
 const SPENT_BEFORE_EXPIRY: Duration = Duration::seconds(30);
 /// Microsoft's lifetimes are 60 to 90 minutes, 24 h at most with continuous access evaluation (28 h documented).
 const LIFETIME_MAX_SECONDS: i64 = 28 * 3600;
+/// Tokens that live as long as this are refreshed at half of it, as Microsoft's own libraries do.
+const LONG_LIFETIME: Duration = Duration::hours(2);
+/// While a token still serves, a refresh that failed is tried again after this.
+const REFRESH_AGAIN_AFTER: Duration = Duration::seconds(30);
+/// How long to leave Microsoft in peace where it asks to slow down and names no time; doubled each time.
+const PATIENCE: Duration = Duration::seconds(30);
+const PATIENCE_MAX: Duration = Duration::minutes(15);
+/// So many tokens of a tenant may be thrown away for a 401 within [`REFUSED_WITHIN`]; more would be asking in circles.
+const REFUSED_MAX: u32 = 5;
+const REFUSED_WITHIN: Duration = Duration::minutes(5);
 
 /// A bearer token. Opaque: nothing may be read out of it.
 #[derive(Clone)]
@@ -45,44 +61,103 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-type Key = (Uuid, String);
+/// What names a token, and the owner of its slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    authority: Arc<str>,
+    tid: Uuid,
+    resource: String,
+    client_id: Uuid,
+    credentials: [u8; 32],
+}
 
-/// Tokens by tenant and resource.
+/// Tokens of all clouds, tenants and apps.
 #[derive(Debug, Default)]
-pub(crate) struct TokenCache(Mutex<HashMap<Key, Arc<Slot>>>);
-
-#[derive(Debug, Default)]
-struct Slot {
-    /// How many fetches have finished: whoever waited sees that one did meanwhile.
-    finished: std::sync::atomic::AtomicU64,
-    held: tokio::sync::Mutex<Held>,
+pub(crate) struct TokenCache {
+    slots: Mutex<Slots>,
+    serials: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    token: Option<AccessToken>,
+struct Slots {
+    by_key: HashMap<Key, Arc<Slot>>,
+    /// Swept when there are more than this.
+    sweep_beyond: usize,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    token: Mutex<Option<AccessToken>>,
+    /// How many fetches have finished: whoever waited sees that one did meanwhile.
+    finished: AtomicU64,
+    /// Held by whoever fetches.
+    fetching: tokio::sync::Mutex<Fetching>,
+    refused: Mutex<Refused>,
+}
+
+#[derive(Debug, Default)]
+struct Fetching {
     error: Option<TokenError>,
+    /// Nothing is asked before.
+    not_before: Option<OffsetDateTime>,
+    /// Times in a row that Microsoft asked to slow down.
+    throttled: u32,
+}
+
+/// Tokens that were thrown away for a 401.
+#[derive(Debug, Default)]
+struct Refused {
+    since: Option<OffsetDateTime>,
+    count: u32,
+}
+
+impl Slot {
+    fn token_if(&self, serves: impl Fn(&AccessToken) -> bool) -> Option<AccessToken> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(serves)
+    }
+
+    /// A token that is not due for a refresh.
+    fn fresh(&self, now: OffsetDateTime) -> Option<AccessToken> {
+        self.token_if(|token| now < token.refresh_at)
+    }
+
+    /// A token that serves, though it may be due for a refresh.
+    fn serving(&self, now: OffsetDateTime) -> Option<AccessToken> {
+        self.token_if(|token| now < token.expires_at - SPENT_BEFORE_EXPIRY)
+    }
+
+    fn set(&self, token: Option<AccessToken>) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
 }
 
 impl TokenCache {
     fn slot(&self, key: Key, now: OffsetDateTime) -> Arc<Slot> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.len() >= ENTRIES_SOFT_MAX && !slots.contains_key(&key) {
-            // A slot in use is locked, or held by another Arc: leave it.
-            slots.retain(|_, slot| {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = &mut *slots;
+        if slots.by_key.len() > slots.sweep_beyond.max(ENTRIES_SOFT_MAX) {
+            // A slot in use is held by another Arc, and one that waits for Microsoft's patience is remembered.
+            slots.by_key.retain(|_, slot| {
                 Arc::strong_count(slot) > 1
-                    || slot
-                        .held
-                        .try_lock()
-                        .is_ok_and(|held| held.token.as_ref().is_some_and(|token| token.expires_at > now))
+                    || slot.token_if(|token| token.expires_at > now).is_some()
+                    || slot.fetching.try_lock().is_ok_and(|held| held.not_before.is_some_and(|at| at > now))
             });
+            // So that many tenants that are all alive are not looked through for each new one.
+            slots.sweep_beyond = slots.by_key.len() * 2;
         }
-        slots.entry(key).or_default().clone()
+        slots.by_key.entry(key).or_default().clone()
     }
 
-    fn of_tenant(&self, tid: Uuid) -> Vec<Arc<Slot>> {
-        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.iter().filter(|((of, _), _)| *of == tid).map(|(_, slot)| slot.clone()).collect()
+    fn of_tenant(&self, microsoft: &Microsoft, tid: Uuid) -> Vec<Arc<Slot>> {
+        let credentials = microsoft.0.app.ring().id;
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |key: &Key| {
+            key.tid == tid
+                && key.client_id == microsoft.client_id()
+                && key.credentials == credentials
+                && key.authority == microsoft.0.authority
+        };
+        slots.by_key.iter().filter(|(key, _)| of(key)).map(|(_, slot)| slot.clone()).collect()
     }
 }
 
@@ -98,65 +173,161 @@ impl Microsoft {
         self.graph_token(tid).await.map(drop)
     }
 
-    /// Drops every token of a tenant.
+    /// Drops every token that this app has for a tenant.
     pub async fn forget_tokens(&self, tid: Uuid) {
-        for slot in self.0.tokens.of_tenant(tid) {
-            slot.held.lock().await.token = None;
+        for slot in self.0.shared.tokens.of_tenant(self, tid) {
+            // After a fetch that is under way: what it brings is older than the wish.
+            let _fetching = slot.fetching.lock().await;
+            slot.set(None);
         }
     }
 
-    /// Drops a token that was refused, unless it was already replaced.
-    pub(crate) async fn forget_token(&self, tid: Uuid, refused: &AccessToken) {
-        for slot in self.0.tokens.of_tenant(tid) {
-            let mut held = slot.held.lock().await;
-            if held.token.as_ref().is_some_and(|token| token.serial == refused.serial) {
-                held.token = None;
+    /// Drops a token that was refused, unless it was already replaced. False where a new one would not help: several
+    /// were refused in a short time.
+    pub(crate) async fn forget_token(&self, tid: Uuid, refused: &AccessToken) -> bool {
+        let now = self.now();
+        for slot in self.0.shared.tokens.of_tenant(self, tid) {
+            let _fetching = slot.fetching.lock().await;
+            if slot.token_if(|token| token.serial == refused.serial).is_none() {
+                continue;
             }
+            let mut count = slot.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if count.since.is_none_or(|since| (now - since).abs() > REFUSED_WITHIN) {
+                *count = Refused { since: Some(now), count: 0 };
+            }
+            if count.count >= REFUSED_MAX {
+                return false;
+            }
+            count.count += 1;
+            slot.set(None);
         }
+        true
     }
 
     async fn token(&self, tid: Uuid, resource: &str) -> Result<AccessToken, TokenError> {
-        use std::sync::atomic::Ordering::SeqCst;
+        use Ordering::SeqCst;
 
-        let slot = self.0.tokens.slot((tid, resource.to_owned()), self.now());
+        self.refresh_credentials().await;
+        let slot = self.0.shared.tokens.slot(self.key(tid, resource), self.now());
+        if let Some(token) = slot.fresh(self.now()) {
+            return Ok(token);
+        }
         let finished = slot.finished.load(SeqCst);
-        let mut held = slot.held.lock().await;
+        let mut fetching = match slot.fetching.try_lock() {
+            Ok(fetching) => fetching,
+            Err(_) => match slot.serving(self.now()) {
+                // Somebody refreshes it already.
+                Some(token) => return Ok(token),
+                None => slot.fetching.lock().await,
+            },
+        };
         let now = self.now();
-        if let Some(token) = held.token.as_ref().filter(|token| now < token.refresh_at) {
-            return Ok(token.clone());
+        if let Some(token) = slot.fresh(now) {
+            return Ok(token);
         }
         // Somebody asked while this call waited, and was refused: the same answer, without asking again.
-        if let Some(error) = held.error.as_ref().filter(|_| slot.finished.load(SeqCst) != finished) {
-            return Err(error.clone());
+        if let Some(error) = fetching.error.as_ref().filter(|_| slot.finished.load(SeqCst) != finished) {
+            return slot.serving(now).ok_or_else(|| error.clone());
         }
-        let fetched = self.fetch_token(tid, resource, slot.finished.load(SeqCst)).await;
+        // No wait is longer than an hour: more is a clock that was set back.
+        let wait = fetching.not_before.map(|at| at - now);
+        if let Some(wait) = wait.filter(|wait| wait.is_positive() && *wait <= Duration::HOUR) {
+            let error =
+                fetching.error.clone().map(|error| TokenError { retry_after: wait.try_into().ok(), ..error });
+            return match (slot.serving(now), error) {
+                (Some(token), _) => Ok(token),
+                (None, Some(error)) => Err(error),
+                (None, None) => Err(TokenError::new(TokenErrorKind::Unavailable, "waiting for Microsoft")),
+            };
+        }
+        let fetched = self.fetch_token(tid, resource).await;
         slot.finished.fetch_add(1, SeqCst);
         match fetched {
             Ok(token) => {
-                *held = Held { token: Some(token.clone()), error: None };
+                slot.set(Some(token.clone()));
+                *fetching = Fetching::default();
                 Ok(token)
             }
-            Err(error) => {
-                // A refresh that fails for a passing reason leaves a token that still serves.
-                let spare = held
-                    .token
-                    .as_ref()
-                    .filter(|t| error.is_transient() && now < t.expires_at - SPENT_BEFORE_EXPIRY);
-                if let Some(token) = spare {
-                    tracing::warn!(%tid, %error, "the token could not be refreshed; the present one still serves");
-                    return Ok(token.clone());
-                }
-                *held = Held { token: None, error: Some(error.clone()) };
+            Err(error) => self.not_fetched(tid, &slot, &mut fetching, error),
+        }
+    }
+
+    /// A refresh that fails for a passing reason leaves a token that still serves.
+    fn not_fetched(
+        &self,
+        tid: Uuid,
+        slot: &Slot,
+        fetching: &mut Fetching,
+        mut error: TokenError,
+    ) -> Result<AccessToken, TokenError> {
+        let now = self.now();
+        let asked = error.retry_after.and_then(|wait| Duration::try_from(wait).ok());
+        let spare = slot.serving(now).filter(|_| error.is_transient());
+        let throttled = error.kind == TokenErrorKind::Throttled;
+        fetching.throttled = if throttled { fetching.throttled.saturating_add(1) } else { 0 };
+        let mut wait = asked.filter(|_| error.is_transient());
+        if throttled && wait.is_none() {
+            let doubled = PATIENCE * 2_i32.saturating_pow(fetching.throttled.saturating_sub(1).min(10));
+            let random = self.0.shared.ids.uuid(now).as_bytes()[15];
+            let patience = doubled.min(PATIENCE_MAX).whole_seconds() * (255 + i64::from(random) / 4) / 255;
+            let patience = Duration::seconds(patience);
+            error.retry_after = patience.try_into().ok();
+            wait = Some(patience);
+        }
+        match spare {
+            Some(token) => {
+                tracing::warn!(%tid, %error, "the token could not be refreshed; the present one still serves");
+                // Not beyond the present token's life, for which nobody need wait in vain.
+                let again = wait.unwrap_or(REFRESH_AGAIN_AFTER);
+                let spent = token.expires_at - SPENT_BEFORE_EXPIRY;
+                let until = if wait.is_some() { now + again } else { (now + again).min(spent) };
+                *fetching = Fetching { error: Some(error), not_before: Some(until), ..*fetching };
+                Ok(token)
+            }
+            None => {
+                slot.set(None);
+                let not_before = wait.map(|wait| now + wait);
+                *fetching = Fetching { error: Some(error.clone()), not_before, ..*fetching };
                 Err(error)
             }
         }
     }
 
-    async fn fetch_token(&self, tid: Uuid, resource: &str, serial: u64) -> Result<AccessToken, TokenError> {
+    fn key(&self, tid: Uuid, resource: &str) -> Key {
+        Key {
+            authority: self.0.authority.clone(),
+            tid,
+            resource: resource.to_owned(),
+            client_id: self.client_id(),
+            credentials: self.0.app.ring().id,
+        }
+    }
+
+    async fn fetch_token(&self, tid: Uuid, resource: &str) -> Result<AccessToken, TokenError> {
+        let mut attempts = self.attempts().await?;
+        loop {
+            let held = attempts.next().await?;
+            match self.fetch_token_with(&held.credential, tid, resource).await {
+                Ok(token) => {
+                    attempts.accepted(&held);
+                    return Ok(token);
+                }
+                Err(error) => attempts.refused(&held, error)?,
+            }
+        }
+    }
+
+    async fn fetch_token_with(
+        &self,
+        credential: &Credential,
+        tid: Uuid,
+        resource: &str,
+    ) -> Result<AccessToken, TokenError> {
         let url = self.cloud().login_url(&format!("/{tid}/oauth2/v2.0/token"));
         let asked_at = self.now();
-        let jti = self.0.ids.uuid(asked_at);
-        let authentication = self.client_authentication(url.as_str(), jti, asked_at)?;
+        let shared = &self.0.shared;
+        let jti = shared.ids.uuid(asked_at);
+        let authentication = self.client_authentication(credential, url.as_str(), jti, asked_at)?;
         let (client_id, scope) = (self.client_id().to_string(), format!("{resource}/.default"));
         let mut form = vec![
             ("client_id", client_id.as_str()),
@@ -164,10 +335,10 @@ impl Microsoft {
             ("grant_type", "client_credentials"),
         ];
         form.extend(authentication.iter().map(|(name, value)| (*name, value.expose_secret())));
-        let request = self.0.http.client().post(url).form(&form).build();
+        let request = shared.http.client().post(url).form(&form).build();
         let request = request
             .map_err(|error| TokenError::new(TokenErrorKind::Protocol, error.without_url().to_string()))?;
-        let answer = self.0.http.send("token", request).await?;
+        let answer = shared.http.send("token", request).await?;
         if !answer.status.is_success() {
             return Err(TokenError::classify(answer.status.as_u16(), answer.retry_after, &answer.body));
         }
@@ -179,22 +350,24 @@ impl Microsoft {
                     format!("the token answer does not read at column {}", e.column()),
                 )
             })?;
+        let serial = shared.tokens.serials.fetch_add(1, Ordering::Relaxed);
         Ok(wire.into_token(serial, asked_at, jti.as_bytes()[15]))
     }
 
     pub(crate) fn client_authentication(
         &self,
+        credential: &Credential,
         audience: &str,
         jti: Uuid,
         now: OffsetDateTime,
     ) -> Result<Vec<(&'static str, SecretString)>, TokenError> {
-        self.0.app.client_authentication(audience, jti, now).ok_or_else(|| {
+        credential.authentication(self.client_id(), audience, jti, now).ok_or_else(|| {
             TokenError::new(TokenErrorKind::CredentialFailing, "the certificate's private key does not sign")
         })
     }
 
     pub(crate) fn now(&self) -> OffsetDateTime {
-        self.0.clock.0.now()
+        self.0.shared.clock.0.now()
     }
 }
 
@@ -214,6 +387,9 @@ struct WireToken {
     /// Seconds; the v1 endpoint writes them as a string.
     #[serde(deserialize_with = "seconds")]
     expires_in: i64,
+    /// When to refresh it, in seconds; long-lived tokens come with it.
+    #[serde(default, deserialize_with = "lenient_seconds")]
+    refresh_in: Option<i64>,
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
@@ -229,15 +405,27 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> 
     }
 }
 
+/// A hint that does not read is no hint.
+fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(seconds(value).ok().filter(|seconds| *seconds > 0))
+}
+
 impl WireToken {
-    /// Refreshed at 80 % of its life, a little earlier at random so that many links do not refresh at once.
+    /// Refreshed when Microsoft says so, else at half of a long life and at 80 % of a usual one; a little earlier at
+    /// random, so that many links do not refresh at once.
     fn into_token(self, serial: u64, asked_at: OffsetDateTime, random: u8) -> AccessToken {
         let lifetime = Duration::seconds(self.expires_in.clamp(0, LIFETIME_MAX_SECONDS));
-        let jitter = lifetime * 5 / 100 * i32::from(random) / 255;
+        let refresh = match self.refresh_in {
+            Some(seconds) => Duration::seconds(seconds.min(LIFETIME_MAX_SECONDS)).min(lifetime * 95 / 100),
+            None if lifetime >= LONG_LIFETIME => lifetime / 2,
+            None => lifetime * 80 / 100,
+        };
+        let jitter = refresh * 6 / 100 * i32::from(random) / 255;
         AccessToken {
             secret: Arc::new(self.access_token),
             serial,
-            refresh_at: asked_at + lifetime * 80 / 100 - jitter,
+            refresh_at: asked_at + refresh - jitter,
             expires_at: asked_at + lifetime,
         }
     }

@@ -100,6 +100,7 @@ async fn many_callers_ask_once_and_share_the_answer() {
     let all = futures::future::join_all((0..50).map(|_| microsoft.graph_token(TID))).await;
     assert!(all.iter().all(|token| token.as_ref().unwrap_err().kind == TokenErrorKind::CredentialFailing));
     assert_eq!(stub.seen().len(), 2, "those who waited share the refusal");
+    stub.clock.advance(Duration::seconds(6));
     microsoft.graph_token(TID).await.unwrap_err();
     assert_eq!(stub.seen().len(), 3, "who comes later asks again");
 }
@@ -130,7 +131,7 @@ async fn nobody_there() {
     let stub = Stub::start().await;
     let base = url::Url::parse("http://127.0.0.1:1").unwrap();
     let cloud = crate::Cloud::custom(base.clone(), base);
-    let app = crate::AppRegistration { client_id: CLIENT_ID, credential: Credential::Secret("s".into()) };
+    let app = crate::AppRegistration::new(CLIENT_ID, Credential::Secret("s".into()));
     let microsoft =
         Microsoft::new(cloud, app, stub.clock.clone(), domain::time::Ids::seeded(1), HttpLimits::default())
             .unwrap();
@@ -139,11 +140,124 @@ async fn nobody_there() {
     assert!(!error.to_string().contains("oauth2"), "no address: {error}");
 }
 
-#[test]
-fn the_cache_sweeps_out_spent_tokens() {
+#[tokio::test]
+async fn the_cache_sweeps_out_spent_tokens() {
+    let stub = Stub::start().await;
+    let microsoft = stub.microsoft();
     let cache = TokenCache::default();
-    for n in 0..=ENTRIES_SOFT_MAX {
-        cache.slot((Uuid::from_u128(n as u128), "r".to_owned()), testing::NOW);
+    for n in 0..=ENTRIES_SOFT_MAX + 1 {
+        cache.slot(microsoft.key(Uuid::from_u128(n as u128), "r"), testing::NOW);
     }
-    assert!(cache.0.lock().unwrap().len() <= 2);
+    assert!(cache.slots.lock().unwrap().by_key.len() <= 2);
+}
+
+#[tokio::test]
+async fn a_token_that_serves_is_handed_out_while_somebody_refreshes_it() {
+    let stub = Stub::start().await;
+    stub.issues_tokens();
+    let microsoft = stub.microsoft();
+    microsoft.graph_token(TID).await.unwrap();
+    stub.clock.advance(Duration::minutes(50));
+    let slow = testing::json(200, &json!({"access_token": "new", "expires_in": 3599}));
+    stub.on(&token_path(), [slow.after(StdDuration::from_millis(400))]);
+    let refresh = tokio::spawn({
+        let microsoft = microsoft.clone();
+        async move { microsoft.graph_token(TID).await }
+    });
+    while stub.seen().len() < 2 {
+        tokio::time::sleep(StdDuration::from_millis(5)).await;
+    }
+    assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "token-1");
+    assert_eq!(secret(&refresh.await.unwrap().unwrap()), "new");
+    assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "new");
+    assert_eq!(stub.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failed_refresh_is_not_tried_by_every_caller() {
+    let stub = Stub::start().await;
+    stub.issues_tokens();
+    let microsoft = stub.microsoft();
+    microsoft.graph_token(TID).await.unwrap();
+    stub.on(&token_path(), [testing::json(503, &json!({}))]);
+    stub.clock.advance(Duration::minutes(50));
+    for _ in 0..5 {
+        assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "token-1");
+    }
+    assert_eq!(stub.seen().len(), 2);
+    stub.clock.advance(Duration::seconds(31));
+    microsoft.graph_token(TID).await.unwrap();
+    assert_eq!(stub.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn patience_that_microsoft_asks_for_is_kept_by_all() {
+    let stub = Stub::start().await;
+    let microsoft = stub.microsoft();
+    let busy = testing::json(429, &json!({"error": "temporarily_unavailable"}));
+    stub.on(&token_path(), [busy.header("retry-after", "60")]);
+    microsoft.graph_token(TID).await.unwrap_err();
+    stub.clock.advance(Duration::seconds(40));
+    let error = microsoft.graph_token(TID).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.retry_after),
+        (TokenErrorKind::Throttled, Some(StdDuration::from_secs(20))),
+        "what is left of the wait"
+    );
+    assert_eq!(stub.seen().len(), 1);
+    stub.clock.advance(Duration::seconds(20));
+    stub.issues_tokens();
+    microsoft.graph_token(TID).await.unwrap();
+}
+
+#[tokio::test]
+async fn asking_in_circles_waits_longer_each_time() {
+    let stub = Stub::start().await;
+    let microsoft = stub.microsoft();
+    stub.on(&token_path(), [testing::json(400, &json!({"error": "invalid_grant", "error_codes": [50_196]}))]);
+    let mut last = StdDuration::ZERO;
+    for round in 1..=4 {
+        let error = microsoft.graph_token(TID).await.unwrap_err();
+        let wait = error.retry_after.unwrap();
+        assert!(wait > last && wait <= StdDuration::from_secs(15 * 60 * 5 / 4), "{wait:?}");
+        assert_eq!(stub.seen().len(), round);
+        stub.clock.advance(Duration::try_from(wait).unwrap() - Duration::seconds(1));
+        microsoft.graph_token(TID).await.unwrap_err();
+        assert_eq!(stub.seen().len(), round, "not before");
+        stub.clock.advance(Duration::seconds(1));
+        last = wait;
+    }
+}
+
+#[tokio::test]
+async fn microsofts_hint_when_to_refresh_is_taken() {
+    for (body, hours) in [
+        (json!({"access_token": "t", "expires_in": 86_399, "refresh_in": 43_199}), 12.0),
+        (json!({"access_token": "t", "expires_in": 86_399}), 12.0),
+        (json!({"access_token": "t", "expires_in": 86_399, "refresh_in": "3600"}), 1.0),
+        (json!({"access_token": "t", "expires_in": 3600, "refresh_in": ["x"]}), 0.8),
+        (json!({"access_token": "t", "expires_in": 3600, "refresh_in": 999_999}), 0.95),
+    ] {
+        let stub = Stub::start().await;
+        stub.on(&token_path(), [testing::json(200, &body)]);
+        let token = stub.microsoft().graph_token(TID).await.unwrap();
+        let kept = (token.refresh_at - stub.now()) / Duration::hours(1);
+        assert!((hours * 0.93..=hours).contains(&kept), "{body}: {kept}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_are_refused_again_and_again_are_not_fetched_for_ever() {
+    let stub = Stub::start().await;
+    stub.issues_tokens();
+    let microsoft = stub.microsoft();
+    let path = "/v1.0/deviceManagement/managedDevices";
+    stub.on(path, [testing::json(401, &json!({"error": {"code": "InvalidAuthenticationToken"}}))]);
+    for _ in 0..20 {
+        microsoft.graph(TID).probe().await.unwrap_err();
+    }
+    assert_eq!(stub.seen_at(&token_path()).len(), 1 + REFUSED_MAX as usize);
+    stub.clock.advance(Duration::minutes(6));
+    microsoft.graph(TID).probe().await.unwrap_err();
+    assert_eq!(stub.seen_at(&token_path()).len(), 2 + REFUSED_MAX as usize);
 }

@@ -52,8 +52,14 @@ pub fn start(shared: &Arc<Shared>, writer: Writer) -> Vec<JoinHandle<()>> {
         tokio::spawn(keep_house(Arc::clone(shared))),
         tokio::spawn(note_seen(Arc::clone(shared))),
     ];
+    let announcing = Arc::clone(shared);
+    tasks.push(tokio::spawn(async move {
+        announcing.announcer.run(&announcing.cache, &announcing.stop).await;
+    }));
     let shared = Arc::clone(shared);
-    tasks.push(tokio::spawn(async move { shared.announcer.run(&shared.cache, &shared.stop).await }));
+    tasks.push(tokio::spawn(async move {
+        shared.looks.run(&shared.store, &shared.clock, &shared.stop).await;
+    }));
     tasks
 }
 

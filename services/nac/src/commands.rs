@@ -28,11 +28,14 @@ use crate::gate::GateError;
 use crate::{Shared, openapi};
 
 const MESSAGE_CHARS_MAX: usize = 500;
+/// A poll does not look for the next command sooner than this, however close its turn is.
+const TURN_MIN: Duration = Duration::from_millis(10);
 
 /// The commands that wait for the edge.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CommandsAnswer {
-    /// Oldest first; empty where none came while the poll waited.
+    /// Those whose turn has come, the longest due first; empty where none came while the poll waited. Commands to
+    /// one edge are paced, so that many clients do not move at once.
     pub commands: Vec<CommandAnswer>,
 }
 
@@ -147,23 +150,20 @@ pub(crate) async fn commands(
         rung.as_mut().enable();
         let fetched = fetch(&shared, caller, limit).await;
         let over = Instant::now() >= until || shared.stop.is_cancelled();
-        match fetched {
-            Ok(commands) if !commands.is_empty() || over => {
+        let next_turn = match fetched {
+            Ok(Fetched { commands, .. }) if !commands.is_empty() || over => {
                 return Ok(Json(CommandsAnswer {
                     commands: commands.into_iter().map(write_command).collect(),
                 }));
             }
             Err(()) if over => return Err(store_away()),
-            Ok(_) | Err(()) => {}
-        }
-        let recheck = if shared.cache.bus_is_up() {
-            shared.config.poll_recheck
-        } else {
-            shared.config.poll_recheck_without_bus
+            Ok(Fetched { next_turn, .. }) => next_turn,
+            Err(()) => None,
         };
+        let look_again = look_again(&shared, next_turn, shared.config.poll_recheck);
         tokio::select! {
             () = rung => {}
-            () = tokio::time::sleep_until(until.min(Instant::now() + recheck)) => {}
+            () = tokio::time::sleep_until(until.min(Instant::now() + look_again)) => {}
             () = shared.stop.cancelled() => {}
         }
     }
@@ -221,22 +221,41 @@ pub(crate) async fn acknowledge(
     }
 }
 
+/// What a look for commands came to.
+pub(crate) struct Fetched {
+    pub commands: Vec<Delivery>,
+    /// Where there are none: how long until the next one's turn, if one waits for it.
+    pub next_turn: Option<Duration>,
+}
+
+/// How long who found no command waits before the next look, if nobody rings: until the next one's turn, and no longer
+/// than `recheck`, less where nobody can ring.
+pub(crate) fn look_again(shared: &Shared, next_turn: Option<Duration>, recheck: Duration) -> Duration {
+    let recheck = if shared.cache.bus_is_up() { recheck } else { shared.config.poll_recheck_without_bus };
+    next_turn.map_or(recheck, |turn| turn.clamp(TURN_MIN.min(recheck), recheck))
+}
+
 /// An error is told where the poll is over; until then it goes on trying.
-pub(crate) async fn fetch(shared: &Shared, caller: Caller, limit: u32) -> Result<Vec<Delivery>, ()> {
+pub(crate) async fn fetch(shared: &Shared, caller: Caller, limit: u32) -> Result<Fetched, ()> {
     let read = async {
         let mut tx = shared.store.org(caller.org).await?;
         let (now, again) = (shared.clock.now(), shared.config.redeliver_after);
         let commands =
             commands_edge::fetch(&mut tx, &shared.ids, now, caller.edge, i64::from(limit), again).await?;
+        let next_turn = match commands.is_empty() {
+            true => commands_edge::next_due(&mut tx, caller.edge, now).await?,
+            false => None,
+        };
         tx.commit().await?;
-        Ok(commands)
+        let next_turn = next_turn.map(|due| Duration::try_from(due - now).unwrap_or_default());
+        Ok(Fetched { commands, next_turn })
     };
     match shared.gate.ask(shared.config.store_write_timeout, read).await {
-        Ok(commands) => {
-            if !commands.is_empty() {
+        Ok(fetched) => {
+            if !fetched.commands.is_empty() {
                 shared.announcer.events(caller.org);
             }
-            Ok(commands)
+            Ok(fetched)
         }
         Err(GateError::Away) => Err(()),
         Err(GateError::Failed(error)) => {

@@ -1,7 +1,7 @@
 //! `GET /v1/nac/commands/stream`: the commands as server-sent events.
 //!
-//! The same commands as the long poll hands out, each under its id. Who comes back with `Last-Event-ID` is given at
-//! once what came after it; who comes back without, all that is not acknowledged. While a stream waits it holds no
+//! The same commands as the long poll hands out, each under its id and not before its turn. Who comes back with
+//! `Last-Event-ID` is given at once what went out after it; who comes back without, all that is not acknowledged. While a stream waits it holds no
 //! connection to any store, and it ends where its credential is revoked.
 
 use std::collections::VecDeque;
@@ -21,11 +21,15 @@ use tokio::time::Instant;
 
 use crate::auth::{Caller, MaybeCaller, store_away};
 use crate::authorize::overloaded;
-use crate::commands::{CommandAnswer, fetch, write_command};
+use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_command};
 use crate::gate::GateError;
 use crate::{Shared, openapi};
 
-/// Streams the edge's commands, oldest first, and of one session in their order.
+/// Commands that may have been lost and go out again as a stream begins; further ones follow as the poll would have
+/// them.
+const RESUMED_MAX: i64 = 1_000;
+
+/// Streams the edge's commands as their turn comes, the longest due first, and of one session in their order.
 #[utoipa::path(
     get,
     path = "/v1/nac/commands/stream",
@@ -48,10 +52,10 @@ pub(crate) async fn stream(
     let Ok(place) = Arc::clone(&shared.polls).try_acquire_owned() else { return Err(overloaded()) };
     let after: Option<CommandId> =
         parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-    resume(&shared, caller, after).await?;
+    let waiting = resume(&shared, caller, after).await?;
     let until = Instant::now() + shared.config.stream_max;
     let heartbeat = KeepAlive::new().interval(shared.config.stream_heartbeat);
-    let streaming = Streaming { shared, caller, parts, waiting: VecDeque::new(), until, _place: place };
+    let streaming = Streaming { shared, caller, parts, waiting, until, _place: place };
     let events = futures::stream::unfold(streaming, async |mut streaming| {
         let command = streaming.next().await?;
         Some((Ok(event(&command)), streaming))
@@ -70,14 +74,26 @@ fn event(command: &CommandAnswer) -> Event {
     }
 }
 
-async fn resume(shared: &Shared, caller: Caller, after: Option<CommandId>) -> Result<(), Problem> {
+async fn resume(
+    shared: &Shared,
+    caller: Caller,
+    after: Option<CommandId>,
+) -> Result<VecDeque<CommandAnswer>, Problem> {
     let write = async {
         let mut tx = shared.store.org(caller.org).await?;
-        commands_edge::resume(&mut tx, caller.edge, after).await?;
-        tx.commit().await
+        let now = shared.clock.now();
+        let commands =
+            commands_edge::resume(&mut tx, &shared.ids, now, caller.edge, RESUMED_MAX, after).await?;
+        tx.commit().await?;
+        Ok(commands)
     };
     match shared.gate.ask(shared.config.store_write_timeout, write).await {
-        Ok(()) => Ok(()),
+        Ok(commands) => {
+            if !commands.is_empty() {
+                shared.announcer.events(caller.org);
+            }
+            Ok(commands.into_iter().map(write_command).collect())
+        }
         Err(GateError::Away) => Err(store_away()),
         Err(GateError::Failed(error)) => {
             tracing::error!(org = %caller.org, edge = %caller.edge, %error, "a stream could not begin");
@@ -118,20 +134,20 @@ impl Streaming {
             tokio::pin!(rung);
             // Heard from now on: a command that comes after the look below rings.
             rung.as_mut().enable();
-            if let Ok(commands) = fetch(shared, *caller, shared.config.commands_max).await
-                && !commands.is_empty()
-            {
-                waiting.extend(commands.into_iter().map(write_command));
+            let next_turn = match fetch(shared, *caller, shared.config.commands_max).await {
+                Ok(Fetched { commands, next_turn }) => {
+                    waiting.extend(commands.into_iter().map(write_command));
+                    next_turn
+                }
+                Err(()) => None,
+            };
+            if !waiting.is_empty() {
                 continue;
             }
-            let recheck = if shared.cache.bus_is_up() {
-                shared.config.stream_recheck
-            } else {
-                shared.config.poll_recheck_without_bus
-            };
+            let look_again = look_again(shared, next_turn, shared.config.stream_recheck);
             tokio::select! {
                 () = rung => {}
-                () = tokio::time::sleep_until((*until).min(Instant::now() + recheck)) => {}
+                () = tokio::time::sleep_until((*until).min(Instant::now() + look_again)) => {}
                 () = shared.stop.cancelled() => {}
             }
         }

@@ -44,6 +44,8 @@ pub struct NacConfig {
     pub recorder_queue_max: usize,
     /// Records in one group commit.
     pub recorder_batch_max: usize,
+    /// Looks that wait at each link of an organization because a decision found no device; beyond, none are added.
+    pub unmatched_looks_max: u32,
     /// Longest wait of a long poll.
     pub poll_wait_max: Duration,
     /// Long polls that wait at once.
@@ -119,6 +121,7 @@ impl Default for NacConfig {
             recorder_shards: 4,
             recorder_queue_max: 4_096,
             recorder_batch_max: 500,
+            unmatched_looks_max: 1_000,
             poll_wait_max: Duration::from_secs(60),
             polls_max: 10_000,
             poll_recheck: Duration::from_secs(10),

@@ -24,6 +24,7 @@ mod facts;
 mod gate;
 mod held;
 mod limits;
+mod looks;
 mod metrics;
 mod openapi;
 mod radius;
@@ -74,6 +75,7 @@ pub(crate) struct Shared {
     pub recorder: recorder::Recorder,
     pub wakeups: wakeups::Wakeups,
     pub announcer: Arc<announce::Announcer>,
+    pub looks: Arc<looks::Looks>,
     pub seen: background::Seen,
     pub metrics: Arc<metrics::Metrics>,
     /// Long polls and streams.
@@ -93,11 +95,14 @@ impl Nac {
         let metrics = Arc::new(metrics::Metrics::new());
         let gate = Arc::new(gate::Gate::default());
         let announcer = Arc::new(announce::Announcer::default());
+        let looks = Arc::new(looks::Looks::default());
         let writer = record::Writer {
             store: store.clone(),
             cache: cache.clone(),
             gate: Arc::clone(&gate),
             announcer: Arc::clone(&announcer),
+            looks: Arc::clone(&looks),
+            unmatched_looks_max: config.unmatched_looks_max,
             metrics: Arc::clone(&metrics),
             write_timeout: config.store_write_timeout,
             clock: Arc::clone(&clock),
@@ -116,6 +121,7 @@ impl Nac {
             recorder,
             wakeups: wakeups::Wakeups::default(),
             announcer,
+            looks,
             seen: background::Seen::default(),
             metrics,
             polls: Arc::new(tokio::sync::Semaphore::new(config.polls_max)),

@@ -15,6 +15,7 @@ use store::{Store, events, outbox};
 
 use crate::announce::Announcer;
 use crate::gate::{Gate, GateError};
+use crate::looks::{self, Looks};
 use crate::metrics::Metrics;
 use crate::story;
 
@@ -76,6 +77,8 @@ pub struct Writer {
     pub cache: Cache,
     pub gate: Arc<Gate>,
     pub announcer: Arc<Announcer>,
+    pub looks: Arc<Looks>,
+    pub unmatched_looks_max: u32,
     pub metrics: Arc<Metrics>,
     pub write_timeout: Duration,
     pub clock: SharedClock,
@@ -85,12 +88,17 @@ pub struct Writer {
 impl Writer {
     /// Writes a batch in one transaction. Writing it again does no harm.
     pub async fn write(&self, org: OrgId, batch: &Batch) -> Result<(), NotWritten> {
+        let unmatched = looks::unmatched(&batch.decisions);
+        let mut worth_a_look = looks::distrusted(&batch.decisions);
         let write = async {
             let mut tx = self.store.org(org).await?;
+            let mut wished = 0;
             if !batch.decisions.is_empty() {
                 events::record_batch(&mut tx, &batch.decisions).await?;
                 let story: Vec<Event> = batch.decisions.iter().flat_map(story::of).collect();
                 events::append_all(&mut tx, &story).await?;
+                let (now, max) = (self.clock.now(), self.unmatched_looks_max);
+                wished = store::looks::wish_unmatched(&mut tx, &unmatched, now, max).await?;
                 // What was decided long ago, or elsewhere, was planned without.
                 let late = batch.decisions.iter().filter(|decision| batch.late || decision.offline);
                 let keys: BTreeSet<&LookupKey> = late.flat_map(|decision| &decision.keys).collect();
@@ -103,11 +111,16 @@ impl Writer {
             if !batch.accounting.is_empty() {
                 events::apply_accounting_batch(&mut tx, &batch.accounting).await?;
             }
-            tx.commit().await
+            tx.commit().await?;
+            Ok(wished)
         };
         match self.gate.ask(self.write_timeout, write).await {
-            Ok(()) => {
+            Ok(wished) => {
                 self.announcer.events(org);
+                worth_a_look |= wished > 0;
+                if worth_a_look {
+                    self.looks.are_due(org);
+                }
                 Ok(())
             }
             Err(GateError::Away) => Err(NotWritten::Away),

@@ -1,4 +1,4 @@
-//! People, and whose member they are. Known by Entra's `(tid, oid)`; everything else of them may change.
+//! People, and whose member they are. Known by cloud and Entra's `(tid, oid)`; everything else of them may change.
 
 use domain::time::Ids;
 use domain::{AccountId, OrgId, SiteId};
@@ -44,6 +44,8 @@ pub struct MemberRow {
 /// Who signs in, as Entra ID vouched for them.
 #[derive(Clone, Copy, Debug)]
 pub struct SigningIn<'a> {
+    /// The cloud whose Entra ID vouches. What one cloud says of a tenant of another counts for nothing.
+    pub cloud: &'a str,
     pub tid: Uuid,
     pub oid: Uuid,
     pub name: &'a str,
@@ -57,11 +59,11 @@ pub async fn signed_in(
     now: OffsetDateTime,
     who: SigningIn<'_>,
 ) -> Result<AccountId> {
-    let SigningIn { tid, oid, name, user_name } = who;
+    let SigningIn { cloud, tid, oid, name, user_name } = who;
     let id = sqlx::query_scalar!(
-        "INSERT INTO account (id, tid, oid, name, user_name, created_at, signed_in_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $6)
-         ON CONFLICT (tid, oid) DO UPDATE SET name = $4, user_name = $5, signed_in_at = $6
+        "INSERT INTO account (id, tid, oid, name, user_name, created_at, signed_in_at, cloud)
+         VALUES ($1, $2, $3, $4, $5, $6, $6, $7)
+         ON CONFLICT (cloud, tid, oid) DO UPDATE SET name = $4, user_name = $5, signed_in_at = $6
          RETURNING id",
         ids.uuid(now),
         tid,
@@ -69,6 +71,7 @@ pub async fn signed_in(
         name,
         user_name,
         now,
+        cloud,
     )
     .fetch_one(tx.conn())
     .await?;
@@ -166,6 +169,8 @@ pub async fn add_admin(tx: &mut OrgTx, account: AccountId, now: OffsetDateTime) 
 #[derive(Clone, Copy, Debug)]
 pub struct NewOrg<'a> {
     pub name: &'a str,
+    /// The cloud of the home tenant.
+    pub home_cloud: &'a str,
     pub home_tid: Uuid,
     pub admin: AccountId,
     pub admin_name: &'a str,
@@ -174,7 +179,7 @@ pub struct NewOrg<'a> {
 /// Makes the transaction's organization: with its first admin, an empty policy draft and a first site. A tenant
 /// whose organization exists runs into the unique index `org_home_tid`.
 pub async fn create_org(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, new: NewOrg<'_>) -> Result<SiteId> {
-    orgs::insert(tx, new.name, new.home_tid, now).await?;
+    orgs::insert(tx, new.name, new.home_cloud, new.home_tid, now).await?;
     add_admin(tx, new.admin, now).await?;
     policies::create_draft(tx, new.admin_name, now).await?;
     let org = tx.org().uuid();

@@ -5,13 +5,13 @@ use std::time::Duration;
 use domain::command::{Command, CommandState};
 use domain::request::AccessRequest;
 use domain::time::Ids;
-use domain::{CommandId, EdgeId, Mac, OrgId, SessionId, SiteId};
+use domain::{CommandId, EdgeId, OrgId, SiteId};
 use mac_address::MacAddress;
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{OrgTx, Result, StoreError, SystemTx, events};
+use crate::{OrgTx, Result, SystemTx, commands, events};
 
 /// What came of a command at the NAS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ struct Row {
     to_outcome: Value,
     state: String,
     created_at: OffsetDateTime,
+    not_before: Option<OffsetDateTime>,
     expires_at: OffsetDateTime,
     delivered_at: Option<OffsetDateTime>,
     deliveries: i32,
@@ -55,33 +56,42 @@ struct Row {
 
 impl Row {
     fn read(self) -> Result<(Delivery, Option<SiteId>, i32)> {
-        let command = Command {
-            id: CommandId(self.id),
-            edge: EdgeId(self.edge_id),
-            session: SessionId(self.session_id),
+        let (command, site) = commands::Row {
+            id: self.id,
+            edge_id: self.edge_id,
+            site_id: self.site_id,
+            session_id: self.session_id,
             session_key: self.session_key,
-            mac: self.mac.map(|mac| Mac(mac.bytes())),
-            kind: self.kind.parse().map_err(|e| StoreError::corrupt("command.kind", e))?,
-            cause: self.cause.parse().map_err(|e| StoreError::corrupt("command.cause", e))?,
-            from: serde_json::from_value(self.from_outcome)
-                .map_err(|e| StoreError::corrupt("command.from_outcome", e))?,
-            to: serde_json::from_value(self.to_outcome)
-                .map_err(|e| StoreError::corrupt("command.to_outcome", e))?,
-            state: self.state.parse().map_err(|e| StoreError::corrupt("command.state", e))?,
+            mac: self.mac,
+            kind: self.kind,
+            cause: self.cause,
+            from_outcome: self.from_outcome,
+            to_outcome: self.to_outcome,
+            state: self.state,
             created_at: self.created_at,
+            not_before: self.not_before,
             expires_at: self.expires_at,
             delivered_at: self.delivered_at,
             finished_at: self.finished_at,
             result: self.result,
-        };
+        }
+        .read()?;
         // A request that does not read must not keep the command from its edge.
         let request = self.request.and_then(|request| serde_json::from_value(request).ok());
-        Ok((Delivery { command, request }, self.site_id.map(SiteId), self.deliveries))
+        Ok((Delivery { command, request }, site, self.deliveries))
     }
 }
 
-/// Hands out the edge's open commands, oldest first: those that wait, and those that were handed out longer than
-/// `redeliver_after` ago and never acknowledged.
+/// Which commands go out again that were handed out and never acknowledged.
+enum Again {
+    /// Those that were handed out by then.
+    HandedOutBy(OffsetDateTime),
+    /// Those that were handed out after this one; all of them where it is `None`, or no command of the edge.
+    HandedOutAfter(Option<CommandId>),
+}
+
+/// Hands out the edge's open commands that are due, the longest due first: those that wait, and those that were handed
+/// out longer than `redeliver_after` ago and never acknowledged.
 pub async fn fetch(
     tx: &mut OrgTx,
     ids: &Ids,
@@ -90,21 +100,57 @@ pub async fn fetch(
     limit: i64,
     redeliver_after: Duration,
 ) -> Result<Vec<Delivery>> {
+    hand_out(tx, ids, now, edge, limit, Again::HandedOutBy(now - redeliver_after)).await
+}
+
+/// Hands out what an edge that begins to listen anew lacks, the longest due first: commands that wait and are due, and
+/// those that were handed out after `after` and may never have reached it. `None`: the edge remembers nothing. What is
+/// beyond the limit goes out by [`fetch`].
+pub async fn resume(
+    tx: &mut OrgTx,
+    ids: &Ids,
+    now: OffsetDateTime,
+    edge: EdgeId,
+    limit: i64,
+    after: Option<CommandId>,
+) -> Result<Vec<Delivery>> {
+    hand_out(tx, ids, now, edge, limit, Again::HandedOutAfter(after)).await
+}
+
+async fn hand_out(
+    tx: &mut OrgTx,
+    ids: &Ids,
+    now: OffsetDateTime,
+    edge: EdgeId,
+    limit: i64,
+    again: Again,
+) -> Result<Vec<Delivery>> {
+    let (by, after) = match again {
+        Again::HandedOutBy(by) => (Some(by), None),
+        Again::HandedOutAfter(after) => (None, after),
+    };
     let org = tx.org();
     let rows = sqlx::query_as!(
         Row,
         r#"WITH due AS (
-               SELECT id FROM command
+               SELECT id FROM command o
                WHERE org_id = $1 AND edge_id = $2 AND expires_at > $3
-                 AND (state = 'pending' OR (state = 'delivered' AND delivered_at <= $4))
-               ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED
+                 AND (state = 'pending' OR (state = 'delivered' AND CASE WHEN $4::timestamptz IS NOT NULL
+                     THEN delivered_at <= $4
+                     -- Ids grow as commands are made, which is not the order in which they go out.
+                     ELSE NOT EXISTS (
+                         SELECT FROM command a WHERE a.org_id = $1 AND a.edge_id = $2 AND a.id = $6
+                           AND (o.delivered_at, coalesce(o.not_before, '-infinity'), o.id)
+                            <= (a.delivered_at, coalesce(a.not_before, '-infinity'), a.id)) END))
+                 AND (not_before IS NULL OR not_before <= $3)
+               ORDER BY not_before NULLS FIRST, id LIMIT $5 FOR UPDATE SKIP LOCKED
            )
            UPDATE command c SET state = 'delivered', delivered_at = $3, deliveries = c.deliveries + 1
            FROM due WHERE c.org_id = $1 AND c.id = due.id
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
                      (SELECT CASE WHEN s.acct_session_id IS NULL THEN s.request
                              -- The NAS's own name of the stay, where only accounting told it.
                              ELSE jsonb_set(s.request, '{session_id}', to_jsonb(s.acct_session_id)) END
@@ -112,8 +158,9 @@ pub async fn fetch(
         org.uuid(),
         edge.uuid(),
         now,
-        now - redeliver_after,
+        by,
         limit,
+        after.map(CommandId::uuid),
     )
     .fetch_all(tx.conn())
     .await?;
@@ -127,24 +174,24 @@ pub async fn fetch(
         commands.push(delivery);
     }
     events::append_all(tx, &history).await?;
-    commands.sort_by_key(|delivery| delivery.command.id);
+    commands.sort_by_key(|delivery| (delivery.command.not_before, delivery.command.id));
     Ok(commands)
 }
 
-/// An edge begins to listen anew: what was handed out after `after` and is not acknowledged may never have reached it,
-/// so that it waits again. `None`: the edge remembers nothing.
-pub async fn resume(tx: &mut OrgTx, edge: EdgeId, after: Option<CommandId>) -> Result<()> {
+/// When the next of the edge's commands that wait for their turn becomes due, after `now`.
+pub async fn next_due(tx: &mut OrgTx, edge: EdgeId, now: OffsetDateTime) -> Result<Option<OffsetDateTime>> {
     let org = tx.org().uuid();
-    sqlx::query!(
-        "UPDATE command SET state = 'pending'
-         WHERE org_id = $1 AND edge_id = $2 AND state = 'delivered' AND ($3::uuid IS NULL OR id > $3)",
+    let due = sqlx::query_scalar!(
+        r#"SELECT not_before AS "not_before!" FROM command
+           WHERE org_id = $1 AND edge_id = $2 AND state = 'pending' AND not_before > $3
+           ORDER BY not_before LIMIT 1"#,
         org,
         edge.uuid(),
-        after.map(CommandId::uuid),
+        now,
     )
-    .execute(tx.conn())
+    .fetch_optional(tx.conn())
     .await?;
-    Ok(())
+    Ok(due)
 }
 
 /// Takes an edge's word on a command. `false`: the edge has no such command. Said twice, or of a command that is no
@@ -173,7 +220,7 @@ pub async fn ack(
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
                      (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
         org.uuid(),
         id.uuid(),
@@ -214,7 +261,7 @@ pub async fn expire_due(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, limit: i
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
                      (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
         org.uuid(),
         now,

@@ -2,6 +2,8 @@
 //!
 //! The sync alone writes here, under a lease ([`crate::jobs::hold`]); everyone else reads by lookup key.
 
+mod enrich;
+mod looks;
 mod upsert;
 
 use std::collections::HashMap;
@@ -11,9 +13,14 @@ use domain::outbox::OutboxMessage;
 use domain::resolver::{LookupKey, keys_of};
 use domain::{DeviceId, LinkId, Mac};
 use sqlx::types::mac_address::MacAddress;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use enrich::{Enriched, enriched, unenriched};
+pub use looks::{
+    DueLook, Looked, delete_absent, due_looks, heat_sessions, in_session, looked, next_look, put_off,
+    with_entra_ids,
+};
 pub use upsert::{DeviceWrite, upsert};
 
 use crate::{OrgTx, Result, StoreError};
@@ -226,6 +233,11 @@ pub struct StoredDevice {
     pub compliance: ComplianceState,
     pub fetched_at: OffsetDateTime,
     pub missing_since: Option<OffsetDateTime>,
+    pub last_check_in: Option<OffsetDateTime>,
+    pub ethernet_mac: Option<Mac>,
+    pub udid: Option<String>,
+    /// Looks in a row that showed nothing new.
+    pub idle_looks: u32,
     /// Every key under which it can be found today.
     pub keys: Vec<LookupKey>,
     /// A MAC to show it under.
@@ -270,8 +282,8 @@ pub async fn stored(
     let org = tx.org().uuid();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query!(
-        "SELECT id, ordinal, content_hash, compliance, fetched_at, missing_since, name, serial, entra_id, wifi_mac,
-                ethernet_mac
+        "SELECT id, ordinal, content_hash, compliance, fetched_at, missing_since, last_check_in, name, serial,
+                entra_id, wifi_mac, ethernet_mac, udid, idle_looks
          FROM device WHERE org_id = $1 AND link_id = $2 AND id = ANY($3)",
         org,
         link.uuid(),
@@ -295,6 +307,10 @@ pub async fn stored(
             compliance: ComplianceState::from(row.compliance),
             fetched_at: row.fetched_at,
             missing_since: row.missing_since,
+            last_check_in: row.last_check_in,
+            ethernet_mac: identity.ethernet_mac.map(mac),
+            udid: row.udid,
+            idle_looks: u32::try_from(row.idle_looks).unwrap_or(0),
             mac: identity.mac(),
             keys: identity.keys(link),
         };
@@ -332,16 +348,6 @@ pub async fn next_ordinal(tx: &mut OrgTx, link: LinkId) -> Result<u32> {
     ordinal(next)
 }
 
-/// A device that is touched by something else than a fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TouchedDevice {
-    pub id: DeviceId,
-    pub name: Option<String>,
-    pub compliance: ComplianceState,
-    pub keys: Vec<LookupKey>,
-    pub mac: Option<Mac>,
-}
-
 macro_rules! touched {
     ($link:expr, $rows:expr) => {
         $rows
@@ -359,12 +365,26 @@ macro_rules! touched {
                     id: DeviceId(row.id),
                     name: identity.name.clone(),
                     compliance: ComplianceState::from(row.compliance),
+                    fetched_at: row.fetched_at,
                     mac: identity.mac(),
                     keys: identity.keys($link),
                 }
             })
             .collect()
     };
+}
+use touched;
+
+/// A device that is touched by something else than a fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TouchedDevice {
+    pub id: DeviceId,
+    pub name: Option<String>,
+    pub compliance: ComplianceState,
+    /// When it was last known to be there with what is stored.
+    pub fetched_at: OffsetDateTime,
+    pub keys: Vec<LookupKey>,
+    pub mac: Option<Mac>,
 }
 
 /// Marks as missing those of the numbered devices that were not fetched since a sweep began. They count as
@@ -381,7 +401,7 @@ pub async fn mark_missing(
     let rows = sqlx::query!(
         "UPDATE device SET missing_since = $6, fetched_at = greatest(fetched_at, $5)
          WHERE org_id = $1 AND link_id = $2 AND ordinal = ANY($3) AND missing_since IS NULL AND fetched_at < $4
-         RETURNING id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac",
+         RETURNING id, compliance, fetched_at, name, serial, entra_id, wifi_mac, ethernet_mac",
         org,
         link.uuid(),
         ordinals,
@@ -416,7 +436,7 @@ pub async fn delete_missing(tx: &mut OrgTx, link: LinkId, ids: &[DeviceId]) -> R
     let rows = sqlx::query!(
         "DELETE FROM device
          WHERE org_id = $1 AND link_id = $2 AND id = ANY($3) AND missing_since IS NOT NULL
-         RETURNING id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac",
+         RETURNING id, compliance, fetched_at, name, serial, entra_id, wifi_mac, ethernet_mac",
         org,
         link.uuid(),
         &ids,
@@ -433,56 +453,4 @@ pub fn changed(link: LinkId, devices: &[TouchedDevice]) -> OutboxMessage {
     keys.sort_unstable();
     keys.dedup();
     OutboxMessage::DevicesChanged { link, devices: devices.iter().map(|device| device.id).collect(), keys }
-}
-
-/// Devices of a link whose compliance changed by the passing of time alone after `from`, up to `to`: their grace
-/// ended, or they are missing and went stale.
-pub async fn changed_by_time(
-    tx: &mut OrgTx,
-    link: LinkId,
-    from: OffsetDateTime,
-    to: OffsetDateTime,
-    stale_after: Duration,
-) -> Result<Vec<TouchedDevice>> {
-    let org = tx.org().uuid();
-    let (stale_from, stale_to) = (from - stale_after, to - stale_after);
-    let rows = sqlx::query!(
-        r#"SELECT id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac
-           FROM device WHERE org_id = $1 AND link_id = $2 AND compliance = 'inGracePeriod'
-               AND grace_expires_at > $3 AND grace_expires_at <= $4
-           UNION
-           SELECT id, compliance, name, serial, entra_id, wifi_mac, ethernet_mac
-           FROM device WHERE org_id = $1 AND link_id = $2 AND missing_since IS NOT NULL
-               AND fetched_at >= $5 AND fetched_at < $6"#,
-        org,
-        link.uuid(),
-        from,
-        to,
-        stale_from,
-        stale_to,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    let rows = rows.into_iter().filter_map(|row| {
-        Some(TimeRow {
-            id: row.id?,
-            compliance: row.compliance?,
-            name: row.name,
-            serial: row.serial,
-            entra_id: row.entra_id,
-            wifi_mac: row.wifi_mac,
-            ethernet_mac: row.ethernet_mac,
-        })
-    });
-    Ok(touched!(link, rows))
-}
-
-struct TimeRow {
-    id: Uuid,
-    compliance: String,
-    name: Option<String>,
-    serial: Option<String>,
-    entra_id: Option<Uuid>,
-    wifi_mac: Option<MacAddress>,
-    ethernet_mac: Option<MacAddress>,
 }

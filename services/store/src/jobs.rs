@@ -3,27 +3,83 @@
 //! A claim moves the due time to the lease's end, so that the work of a crashed worker comes due by itself, and
 //! raises the epoch. Every write of a job begins with [`hold`]: a worker whose epoch is not the row's any more has
 //! lost its lease, and writes nothing.
+//!
+//! Whoever learns of work calls [`wake`]. A job that is held meanwhile remembers it, and comes due again as soon as
+//! its holder gives it back.
+
+mod claim;
 
 use domain::request::UnknownWord;
 use domain::{LinkId, OrgId};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::{OrgTx, Result, StoreError, SystemTx};
+pub use claim::{Claim, claim, oldest_due};
+
+use crate::{OrgTx, Result, StoreError};
 
 /// The kinds of work that a link needs, each with its own due time, lease and cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobKind {
     /// Reads the whole fleet.
     Sweep,
+    /// Asks Entra ID which devices changed.
+    Delta,
+    /// Looks at single devices that are worth it now.
+    Look,
+    /// Fetches what lists leave out.
+    Enrich,
+    /// Acts on what time alone changes; asks Microsoft nothing.
+    Clock,
+}
+
+/// Kinds that do not wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobClass {
+    /// Short work that somebody waits for: delta, look and clock.
+    Hot,
+    /// Work that grows with the fleet: sweep and enrich.
+    Long,
+}
+
+impl JobClass {
+    pub const ALL: [Self; 2] = [Self::Hot, Self::Long];
+
+    /// A word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Long => "long",
+        }
+    }
 }
 
 impl JobKind {
+    pub const ALL: [Self; 5] = [Self::Sweep, Self::Delta, Self::Look, Self::Enrich, Self::Clock];
+    /// Those that ask Intune, whose budget they share.
+    pub const INTUNE: [Self; 3] = [Self::Sweep, Self::Look, Self::Enrich];
+    /// Those that ask Microsoft at all.
+    pub const MICROSOFT: [Self; 4] = [Self::Sweep, Self::Delta, Self::Look, Self::Enrich];
+
     /// As it is stored.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sweep => "sweep",
+            Self::Delta => "delta",
+            Self::Look => "look",
+            Self::Enrich => "enrich",
+            Self::Clock => "clock",
+        }
+    }
+
+    /// Whose permits it takes.
+    #[must_use]
+    pub const fn class(self) -> JobClass {
+        match self {
+            Self::Delta | Self::Look | Self::Clock => JobClass::Hot,
+            Self::Sweep | Self::Enrich => JobClass::Long,
         }
     }
 }
@@ -31,10 +87,10 @@ impl JobKind {
 impl std::str::FromStr for JobKind {
     type Err = UnknownWord;
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        match text {
-            "sweep" => Ok(Self::Sweep),
-            _ => Err(UnknownWord { what: "job kind", allowed: "sweep".to_owned() }),
-        }
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| UnknownWord { what: "job kind", allowed: Self::ALL.map(Self::as_str).join(", ") })
     }
 }
 
@@ -52,6 +108,8 @@ pub struct Lease {
 pub struct ClaimedJob {
     pub lease: Lease,
     pub lease_until: OffsetDateTime,
+    /// Since when it was due.
+    pub due_at: OffsetDateTime,
     /// Failures in a row.
     pub fails: u32,
     /// Where the holder before left off.
@@ -88,22 +146,108 @@ pub struct JobStatus {
     /// Held by a worker until then.
     pub lease_until: Option<OffsetDateTime>,
     pub fails: u32,
-    /// An admin asked for it.
+    /// An admin asked for it, or a delta that cannot tell any more what changed.
     pub requested_at: Option<OffsetDateTime>,
     /// Microsoft asked to wait until then.
     pub not_before: Option<OffsetDateTime>,
+    /// When it last went through.
+    pub finished_at: Option<OffsetDateTime>,
+    /// What keeps it from its work, for people. It says nothing about the link.
+    pub note: Option<String>,
 }
 
-/// Makes the job of a new link, due at once; of a link that has it already, makes it due.
+/// Makes a job of a link, due at once. One that is there already comes due and forgets its failures, but never
+/// before the time until which Microsoft asked to wait.
 pub async fn create(tx: &mut OrgTx, link: LinkId, kind: JobKind, now: OffsetDateTime) -> Result<()> {
     let org = tx.org().uuid();
     sqlx::query!(
-        "INSERT INTO sync_job (org_id, link_id, kind, next_due_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (org_id, link_id, kind) DO UPDATE SET next_due_at = least(sync_job.next_due_at, $4)",
+        "INSERT INTO sync_job AS j (org_id, link_id, kind, next_due_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (org_id, link_id, kind) DO UPDATE SET fails = 0,
+             next_due_at = CASE WHEN j.lease_until IS NULL
+                 THEN greatest(least(j.next_due_at, $4), j.not_before) ELSE j.next_due_at END,
+             wake_at = CASE WHEN j.lease_until IS NOT NULL THEN least(j.wake_at, $4) END",
         org,
         link.uuid(),
         kind.as_str(),
         now,
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Makes a job due at `due`, where it is not due sooner, and never before the time until which Microsoft asked to
+/// wait. A job that is held now comes due again once it is given back. False where the link has no such job.
+pub async fn wake(tx: &mut OrgTx, link: LinkId, kind: JobKind, due: OffsetDateTime) -> Result<bool> {
+    let org = tx.org().uuid();
+    let done = sqlx::query!(
+        "UPDATE sync_job SET
+             next_due_at = CASE WHEN lease_until IS NULL
+                 THEN greatest(least(next_due_at, $4), not_before) ELSE next_due_at END,
+             wake_at = CASE WHEN lease_until IS NOT NULL THEN least(wake_at, $4) END
+         WHERE org_id = $1 AND link_id = $2 AND kind = $3",
+        org,
+        link.uuid(),
+        kind.as_str(),
+        due,
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The same for a kind of work of all links of the organization. Returns how many there are.
+pub async fn wake_all(tx: &mut OrgTx, kind: JobKind, due: OffsetDateTime) -> Result<u64> {
+    let org = tx.org().uuid();
+    let done = sqlx::query!(
+        "UPDATE sync_job SET
+             next_due_at = CASE WHEN lease_until IS NULL
+                 THEN greatest(least(next_due_at, $3), not_before) ELSE next_due_at END,
+             wake_at = CASE WHEN lease_until IS NOT NULL THEN least(wake_at, $3) END
+         WHERE org_id = $1 AND kind = $2",
+        org,
+        kind.as_str(),
+        due,
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Nothing of these kinds is begun for the link before `until`, whoever wishes it: Microsoft asked to wait, or does
+/// not answer. Work that is held now goes on, and waits once it is given back. Returns how many jobs wait.
+pub async fn park_link(
+    tx: &mut OrgTx,
+    link: LinkId,
+    kinds: &[JobKind],
+    until: OffsetDateTime,
+) -> Result<u64> {
+    let org = tx.org().uuid();
+    let kinds: Vec<String> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
+    let done = sqlx::query!(
+        "UPDATE sync_job SET not_before = greatest(not_before, $4),
+             next_due_at = CASE WHEN lease_until IS NULL THEN greatest(next_due_at, $4) ELSE next_due_at END
+         WHERE org_id = $1 AND link_id = $2 AND kind = ANY($3)",
+        org,
+        link.uuid(),
+        &kinds,
+        until,
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Notes what keeps a job from its work, for people; `None`: nothing does.
+pub async fn set_note(tx: &mut OrgTx, link: LinkId, kind: JobKind, note: Option<&str>) -> Result<()> {
+    let org = tx.org().uuid();
+    sqlx::query!(
+        "UPDATE sync_job SET note = $4
+         WHERE org_id = $1 AND link_id = $2 AND kind = $3 AND note IS DISTINCT FROM $4",
+        org,
+        link.uuid(),
+        kind.as_str(),
+        note,
     )
     .execute(tx.conn())
     .await?;
@@ -131,7 +275,7 @@ pub async fn request_sweep(tx: &mut OrgTx, link: LinkId, now: OffsetDateTime) ->
 pub async fn status(tx: &mut OrgTx, link: LinkId, kind: JobKind) -> Result<Option<JobStatus>> {
     let org = tx.org().uuid();
     let row = sqlx::query!(
-        "SELECT next_due_at, lease_until, fails, requested_at, not_before FROM sync_job
+        "SELECT next_due_at, lease_until, fails, requested_at, not_before, finished_at, note FROM sync_job
          WHERE org_id = $1 AND link_id = $2 AND kind = $3",
         org,
         link.uuid(),
@@ -145,52 +289,9 @@ pub async fn status(tx: &mut OrgTx, link: LinkId, kind: JobKind) -> Result<Optio
         fails: u32::try_from(row.fails).unwrap_or(0),
         requested_at: row.requested_at,
         not_before: row.not_before,
+        finished_at: row.finished_at,
+        note: row.note,
     }))
-}
-
-/// Claims up to `limit` due jobs of any organization until `until`, the longest due first.
-pub async fn claim(
-    tx: &mut SystemTx,
-    owner: &str,
-    now: OffsetDateTime,
-    until: OffsetDateTime,
-    limit: i64,
-) -> Result<Vec<ClaimedJob>> {
-    let rows = sqlx::query!(
-        "WITH due AS (
-             SELECT org_id, link_id, kind FROM sync_job
-             WHERE next_due_at <= $2 AND (lease_until IS NULL OR lease_until <= $2)
-             ORDER BY next_due_at LIMIT $4 FOR UPDATE SKIP LOCKED
-         )
-         UPDATE sync_job j
-         SET lease_owner = $1, lease_until = $3, lease_epoch = j.lease_epoch + 1, next_due_at = $3
-         FROM due WHERE j.org_id = due.org_id AND j.link_id = due.link_id AND j.kind = due.kind
-         RETURNING j.org_id, j.link_id, j.kind, j.lease_epoch, j.fails, j.cursor, j.seen, j.checked_at,
-                   j.redecided_at",
-        owner,
-        now,
-        until,
-        limit,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    let jobs = rows.into_iter().map(|row| {
-        Ok(ClaimedJob {
-            lease: Lease {
-                org: OrgId(row.org_id),
-                link: LinkId(row.link_id),
-                kind: row.kind.parse().map_err(|e| StoreError::corrupt("sync_job.kind", e))?,
-                epoch: row.lease_epoch,
-            },
-            lease_until: until,
-            fails: u32::try_from(row.fails).unwrap_or(0),
-            cursor: row.cursor,
-            seen: row.seen,
-            checked_at: row.checked_at,
-            redecided_at: row.redecided_at,
-        })
-    });
-    jobs.collect()
 }
 
 /// Begins a write of a job: locks its row for the transaction, if the lease is still the caller's. The link's row is
@@ -217,17 +318,17 @@ pub async fn hold(tx: &mut OrgTx, lease: &Lease) -> Result<(), LeaseError> {
     held.map(|_| ()).ok_or(LeaseError::Fenced)
 }
 
-/// Notes where the work stands, and renews the lease until `until`.
+/// Notes where the work stands, and renews the lease until `until`. `seen` is kept where it is `None`.
 pub async fn save_cursor(
     tx: &mut OrgTx,
     lease: &Lease,
     cursor: &Value,
-    seen: &[u8],
+    seen: Option<&[u8]>,
     until: OffsetDateTime,
 ) -> Result<(), LeaseError> {
     let org = tx.org().uuid();
     let done = sqlx::query!(
-        "UPDATE sync_job SET cursor = $5, seen = $6, lease_until = $7, next_due_at = $7
+        "UPDATE sync_job SET cursor = $5, seen = coalesce($6, seen), lease_until = $7, next_due_at = $7
          WHERE org_id = $1 AND link_id = $2 AND kind = $3 AND lease_epoch = $4",
         org,
         lease.link.uuid(),
@@ -260,7 +361,7 @@ pub async fn renew(tx: &mut OrgTx, lease: &Lease, until: OffsetDateTime) -> Resu
 }
 
 /// How a job that is done is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
     /// Asked for since then, the job is due again at once.
     pub began_at: OffsetDateTime,
@@ -268,15 +369,20 @@ pub struct Completion {
     pub next_due_at: OffsetDateTime,
     /// Every active session is decided again.
     pub redecided: bool,
+    /// Where the next round begins; `None`: at the beginning.
+    pub cursor: Option<Value>,
 }
 
-/// The job is done: forgets its cursor and gives the lease back.
+/// The job is done: gives the lease back, due again at `next_due_at` or when it was woken meanwhile, and not before
+/// the time until which Microsoft asked to wait.
 pub async fn complete(tx: &mut OrgTx, lease: &Lease, done: &Completion) -> Result<(), LeaseError> {
     let org = tx.org().uuid();
     let done = sqlx::query!(
-        "UPDATE sync_job SET cursor = NULL, seen = NULL, fails = 0, not_before = NULL, checked_at = $6,
+        "UPDATE sync_job SET cursor = $9, seen = NULL, fails = 0, checked_at = $6, finished_at = $6,
              redecided_at = CASE WHEN $8 THEN $6 ELSE redecided_at END, lease_owner = NULL, lease_until = NULL,
-             next_due_at = CASE WHEN requested_at > $5 THEN $6::timestamptz ELSE $7::timestamptz END,
+             next_due_at = greatest(not_before, least(wake_at,
+                 CASE WHEN requested_at > $5 THEN $6::timestamptz ELSE $7::timestamptz END)),
+             not_before = CASE WHEN not_before > $6 THEN not_before END, wake_at = NULL,
              requested_at = CASE WHEN requested_at > $5 THEN requested_at END
          WHERE org_id = $1 AND link_id = $2 AND kind = $3 AND lease_epoch = $4",
         org,
@@ -287,6 +393,7 @@ pub async fn complete(tx: &mut OrgTx, lease: &Lease, done: &Completion) -> Resul
         done.now,
         done.next_due_at,
         done.redecided,
+        done.cursor,
     )
     .execute(tx.conn())
     .await?;
@@ -307,11 +414,14 @@ pub struct GiveBack {
     pub checked_at: Option<OffsetDateTime>,
 }
 
-/// Gives the lease back before the job is done.
+/// Gives the lease back before the job is done. What woke it meanwhile is kept by a job that did not fail; one that
+/// failed waits.
 pub async fn give_back(tx: &mut OrgTx, lease: &Lease, how: &GiveBack) -> Result<(), LeaseError> {
     let org = tx.org().uuid();
     let done = sqlx::query!(
-        "UPDATE sync_job SET next_due_at = $5, not_before = $6, fails = fails + $7,
+        "UPDATE sync_job SET not_before = greatest(not_before, $6),
+             next_due_at = greatest($6, not_before, CASE WHEN $7 = 0 THEN least($5, wake_at) ELSE $5 END),
+             wake_at = NULL, fails = fails + $7,
              cursor = CASE WHEN $8 THEN cursor END, seen = CASE WHEN $8 THEN seen END,
              checked_at = coalesce($9, checked_at), lease_owner = NULL, lease_until = NULL
          WHERE org_id = $1 AND link_id = $2 AND kind = $3 AND lease_epoch = $4",

@@ -7,15 +7,20 @@
 //! No transaction may be open across HTTP: take one, use it, commit it.
 
 pub mod accounts;
+pub mod apps;
 pub mod audit;
 pub mod bundles;
+pub mod clock;
 pub mod commands;
 pub mod commands_edge;
 pub mod devices;
 pub mod edges;
 pub mod events;
+pub mod holds;
 pub mod jobs;
+pub mod keys;
 pub mod links;
+pub mod looks;
 pub mod orgs;
 pub mod outbox;
 pub mod policies;
@@ -96,3 +101,9 @@ impl StoreError {
 
 /// What every function of this crate returns.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// As PostgreSQL adds it to an instant.
+fn interval(duration: time::Duration) -> sqlx::postgres::types::PgInterval {
+    let microseconds = i64::try_from(duration.whole_microseconds()).unwrap_or(i64::MAX);
+    sqlx::postgres::types::PgInterval { months: 0, days: 0, microseconds }
+}

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::jobs::{self, JobKind};
-use crate::{OrgTx, Result, StoreError, SystemTx, outbox};
+use crate::{OrgTx, Result, StoreError, SystemTx, commands, outbox};
 
 /// A linked account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct LinkRow {
     pub id: LinkId,
     /// `intune`.
     pub provider: String,
+    /// Microsoft's cloud that the tenant lives in: `global`, `gcc_high`, `dod`, `china` or `custom`.
+    pub cloud: String,
+    /// The organization's own app registration that speaks for the link; `None`: Gatehouse's.
+    pub app: Option<Uuid>,
     /// The Entra tenant.
     pub tid: Uuid,
     pub tenant_name: String,
@@ -37,6 +41,10 @@ pub struct LinkRow {
 #[derive(Clone, Copy, Debug)]
 pub struct NewLink<'a> {
     pub id: LinkId,
+    /// Of a link that exists it stays as it is.
+    pub cloud: &'a str,
+    /// The organization's own app registration; `None`: Gatehouse's.
+    pub app: Option<Uuid>,
     pub tid: Uuid,
     pub tenant_name: &'a str,
     pub linked_by: AccountId,
@@ -56,6 +64,8 @@ pub struct LinkRef {
 struct Row {
     id: Uuid,
     provider: String,
+    cloud: String,
+    app_id: Option<Uuid>,
     tid: Uuid,
     tenant_name: String,
     state: String,
@@ -74,6 +84,8 @@ impl TryFrom<Row> for LinkRow {
         Ok(Self {
             id: LinkId(row.id),
             provider: row.provider,
+            cloud: row.cloud,
+            app: row.app_id,
             tid: row.tid,
             tenant_name: row.tenant_name,
             state: read_state(&row.state)?,
@@ -91,14 +103,14 @@ fn read_state(word: &str) -> Result<LinkState> {
     word.parse().map_err(|e| StoreError::corrupt("link.state", e))
 }
 
-/// Inserts a connected link, and its sync job, due at once. A tenant that the organization has linked already runs
+/// Inserts a connected link, and its jobs of every kind, due at once. A tenant that the organization has linked already runs
 /// into the unique index `link_tid`.
 pub async fn insert(tx: &mut OrgTx, now: OffsetDateTime, new: NewLink<'_>) -> Result<()> {
     let org = tx.org().uuid();
     sqlx::query!(
         "INSERT INTO link (org_id, id, provider, tid, tenant_name, state, state_since, linked_by, linked_by_name,
-                           linked_at)
-         VALUES ($1, $2, 'intune', $3, $4, $5, $6, $7, $8, $6)",
+                           linked_at, cloud, app_id)
+         VALUES ($1, $2, 'intune', $3, $4, $5, $6, $7, $8, $6, $9, $10)",
         org,
         new.id.uuid(),
         new.tid,
@@ -107,17 +119,28 @@ pub async fn insert(tx: &mut OrgTx, now: OffsetDateTime, new: NewLink<'_>) -> Re
         now,
         new.linked_by.uuid(),
         new.linked_by_name,
+        new.cloud,
+        new.app,
     )
     .execute(tx.conn())
     .await?;
-    jobs::create(tx, new.id, JobKind::Sweep, now).await
+    create_jobs(tx, new.id, now).await
 }
 
-/// Consent was renewed for a linked tenant: connected again, by whom, and due at once.
+/// Every kind of work, due at once.
+async fn create_jobs(tx: &mut OrgTx, link: LinkId, now: OffsetDateTime) -> Result<()> {
+    for kind in JobKind::ALL {
+        jobs::create(tx, link, kind, now).await?;
+        jobs::set_note(tx, link, kind, None).await?;
+    }
+    Ok(())
+}
+
+/// Consent was renewed for a linked tenant: connected again, by whom, and all its jobs due at once.
 pub async fn relinked(tx: &mut OrgTx, now: OffsetDateTime, renewed: NewLink<'_>) -> Result<()> {
     let org = tx.org().uuid();
     sqlx::query!(
-        "UPDATE link SET tenant_name = $3, linked_by = $4, linked_by_name = $5, linked_at = $6
+        "UPDATE link SET tenant_name = $3, linked_by = $4, linked_by_name = $5, linked_at = $6, app_id = $7
          WHERE org_id = $1 AND id = $2",
         org,
         renewed.id.uuid(),
@@ -125,10 +148,12 @@ pub async fn relinked(tx: &mut OrgTx, now: OffsetDateTime, renewed: NewLink<'_>)
         renewed.linked_by.uuid(),
         renewed.linked_by_name,
         now,
+        renewed.app,
     )
     .execute(tx.conn())
     .await?;
     set_state(tx, renewed.id, LinkState::Connected, None, now).await?;
+    create_jobs(tx, renewed.id, now).await?;
     jobs::request_sweep(tx, renewed.id, now).await?;
     Ok(())
 }
@@ -138,7 +163,7 @@ pub async fn list(tx: &mut OrgTx) -> Result<Vec<LinkRow>> {
     let org = tx.org().uuid();
     let rows = sqlx::query_as!(
         Row,
-        "SELECT id, provider, tid, tenant_name, state, state_detail, state_since, linked_by, linked_by_name,
+        "SELECT id, provider, cloud, app_id, tid, tenant_name, state, state_detail, state_since, linked_by, linked_by_name,
                 linked_at, confirmed_at
          FROM link WHERE org_id = $1 ORDER BY id",
         org,
@@ -153,7 +178,7 @@ pub async fn get(tx: &mut OrgTx, id: LinkId) -> Result<Option<LinkRow>> {
     let org = tx.org().uuid();
     let row = sqlx::query_as!(
         Row,
-        "SELECT id, provider, tid, tenant_name, state, state_detail, state_since, linked_by, linked_by_name,
+        "SELECT id, provider, cloud, app_id, tid, tenant_name, state, state_detail, state_since, linked_by, linked_by_name,
                 linked_at, confirmed_at
          FROM link WHERE org_id = $1 AND id = $2",
         org,
@@ -165,9 +190,9 @@ pub async fn get(tx: &mut OrgTx, id: LinkId) -> Result<Option<LinkRow>> {
 }
 
 /// The organization's link of a tenant.
-pub async fn by_tenant(tx: &mut OrgTx, tid: Uuid) -> Result<Option<LinkRow>> {
+pub async fn by_tenant(tx: &mut OrgTx, cloud: &str, tid: Uuid) -> Result<Option<LinkRow>> {
     let links = list(tx).await?;
-    Ok(links.into_iter().find(|link| link.tid == tid))
+    Ok(links.into_iter().find(|link| link.tid == tid && link.cloud == cloud))
 }
 
 /// Every link of every organization, in pages after `after`.
@@ -196,10 +221,11 @@ pub async fn list_all(tx: &mut SystemTx, after: Option<(OrgId, LinkId)>, limit: 
 }
 
 /// Whether another organization has linked the tenant.
-pub async fn is_linked_elsewhere(tx: &mut SystemTx, tid: Uuid, than: OrgId) -> Result<bool> {
+pub async fn is_linked_elsewhere(tx: &mut SystemTx, cloud: &str, tid: Uuid, than: OrgId) -> Result<bool> {
     let found = sqlx::query_scalar!(
-        "SELECT 1 AS \"one!\" FROM link WHERE tid = $1 AND org_id <> $2 LIMIT 1",
+        "SELECT 1 AS \"one!\" FROM link WHERE tid = $1 AND cloud = $2 AND org_id <> $3 LIMIT 1",
         tid,
+        cloud,
         than.uuid(),
     )
     .fetch_optional(tx.conn())
@@ -274,6 +300,17 @@ pub async fn delete(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, id: LinkId) 
     .await?;
     if locked.is_none() {
         return Ok(None);
+    }
+    // What was planned because of its devices is off; the holds go with the link.
+    commands::lock_planning(tx).await?;
+    loop {
+        let waiting = commands::sessions_waiting(tx, id, None, 1000).await?;
+        if waiting.is_empty() {
+            break;
+        }
+        for session in waiting {
+            commands::withdraw(tx, ids, now, session, "the account was unlinked").await?;
+        }
     }
     let mut gone = 0;
     loop {

@@ -1,5 +1,6 @@
 //! Organizations, their settings, and the snapshot that decisions are made from.
 
+use domain::coa::hold::MassChange;
 use domain::outbox::OutboxMessage;
 use domain::policy::PolicyDoc;
 use domain::snapshot::{LinkFacts, OrgSettings, OrgSnapshot, PublishedPolicy};
@@ -15,6 +16,8 @@ use crate::{OrgTx, Result, StoreError, SystemTx, outbox};
 pub struct OrgRow {
     pub id: OrgId,
     pub name: String,
+    /// The cloud of the home tenant.
+    pub home_cloud: String,
     pub home_tid: Uuid,
     pub created_at: OffsetDateTime,
     pub revision: i64,
@@ -26,6 +29,7 @@ pub struct OrgRow {
 struct Row {
     org_id: Uuid,
     name: String,
+    home_cloud: String,
     home_tid: Uuid,
     created_at: OffsetDateTime,
     revision: i64,
@@ -48,6 +52,7 @@ impl TryFrom<Row> for OrgRow {
         Ok(Self {
             id: OrgId(row.org_id),
             name: row.name,
+            home_cloud: row.home_cloud,
             home_tid: row.home_tid,
             created_at: row.created_at,
             revision: row.revision,
@@ -59,14 +64,21 @@ impl TryFrom<Row> for OrgRow {
 
 /// Inserts an organization with default settings. A tenant whose organization exists already runs into the unique
 /// index `org_home_tid`.
-pub async fn insert(tx: &mut OrgTx, name: &str, home_tid: Uuid, now: OffsetDateTime) -> Result<()> {
+pub async fn insert(
+    tx: &mut OrgTx,
+    name: &str,
+    home_cloud: &str,
+    home_tid: Uuid,
+    now: OffsetDateTime,
+) -> Result<()> {
     let org = tx.org().uuid();
     sqlx::query!(
-        "INSERT INTO org (org_id, name, home_tid, created_at) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO org (org_id, name, home_tid, created_at, home_cloud) VALUES ($1, $2, $3, $4, $5)",
         org,
         name,
         home_tid,
         now,
+        home_cloud,
     )
     .execute(tx.conn())
     .await?;
@@ -78,7 +90,7 @@ pub async fn get(tx: &mut OrgTx) -> Result<Option<OrgRow>> {
     let org = tx.org().uuid();
     let row = sqlx::query_as!(
         Row,
-        "SELECT org_id, name, home_tid, created_at, revision, stale_after_seconds, grace_is_compliant, coa,
+        "SELECT org_id, name, home_cloud, home_tid, created_at, revision, stale_after_seconds, grace_is_compliant, coa,
                 policy_version
          FROM org WHERE org_id = $1",
         org,
@@ -89,10 +101,11 @@ pub async fn get(tx: &mut OrgTx) -> Result<Option<OrgRow>> {
 }
 
 /// The organization that a tenant's first sign-in created.
-pub async fn by_home_tenant(tx: &mut SystemTx, tid: Uuid) -> Result<Option<OrgId>> {
-    let id = sqlx::query_scalar!("SELECT org_id FROM org WHERE home_tid = $1", tid)
-        .fetch_optional(tx.conn())
-        .await?;
+pub async fn by_home_tenant(tx: &mut SystemTx, cloud: &str, tid: Uuid) -> Result<Option<OrgId>> {
+    let id =
+        sqlx::query_scalar!("SELECT org_id FROM org WHERE home_tid = $1 AND home_cloud = $2", tid, cloud,)
+            .fetch_optional(tx.conn())
+            .await?;
     Ok(id.map(OrgId))
 }
 
@@ -121,6 +134,21 @@ pub async fn update(tx: &mut OrgTx, name: &str, settings: &OrgSettings) -> Resul
         stale_after,
         settings.grace_is_compliant,
         settings.coa.as_str(),
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Sets how much of a fleet may turn worse at once before an admin is asked.
+pub async fn set_mass_change(tx: &mut OrgTx, limits: MassChange) -> Result<()> {
+    let org = tx.org().uuid();
+    let column = |n: u32| i32::try_from(n).map_err(|e| StoreError::corrupt("org.mass_change", e));
+    sqlx::query!(
+        "UPDATE org SET mass_change_percent = $2, mass_change_min = $3 WHERE org_id = $1",
+        org,
+        column(limits.percent)?,
+        column(limits.min)?,
     )
     .execute(tx.conn())
     .await?;

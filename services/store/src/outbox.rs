@@ -41,24 +41,52 @@ pub struct ClaimedMessage {
     pub settling: bool,
 }
 
-/// Claims messages until `until`, the oldest first. Any number of relays may ask at once.
+/// Organizations that have messages, also such as are not due, by id, after `after`.
+pub async fn orgs(tx: &mut SystemTx, after: Option<OrgId>, limit: i64) -> Result<Vec<OrgId>> {
+    // One probe of the index for each organization, however many messages it has.
+    let orgs = sqlx::query_scalar!(
+        r#"WITH RECURSIVE walk AS (
+             (SELECT org_id, 1::bigint AS n FROM outbox WHERE $1::uuid IS NULL OR org_id > $1
+              ORDER BY org_id LIMIT 1)
+             UNION ALL
+             SELECT (SELECT o.org_id FROM outbox o WHERE o.org_id > w.org_id ORDER BY o.org_id LIMIT 1), w.n + 1
+             FROM walk w WHERE w.org_id IS NOT NULL AND w.n < $2
+           )
+           SELECT org_id AS "org_id!" FROM walk WHERE org_id IS NOT NULL ORDER BY n"#,
+        after.map(OrgId::uuid),
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(orgs.into_iter().map(OrgId).collect())
+}
+
+/// Claims up to `per_org` due messages of each of the organizations until `until`: new ones first, then those that
+/// are to be repeated or tried again. Any number of relays may ask at once.
 pub async fn claim(
     tx: &mut SystemTx,
     now: OffsetDateTime,
     until: OffsetDateTime,
-    limit: i64,
+    orgs: &[OrgId],
+    per_org: i64,
 ) -> Result<Vec<ClaimedMessage>> {
+    let orgs: Vec<Uuid> = orgs.iter().map(|org| org.uuid()).collect();
     let rows = sqlx::query!(
         "WITH due AS (
-             SELECT org_id, id FROM outbox WHERE claimed_until IS NULL OR claimed_until <= $1
-             ORDER BY claimed_until NULLS FIRST, id LIMIT $3 FOR UPDATE SKIP LOCKED
+             SELECT d.org_id, d.id FROM unnest($3::uuid[]) AS w (org_id)
+             CROSS JOIN LATERAL (
+                 SELECT o.org_id, o.id FROM outbox o
+                 WHERE o.org_id = w.org_id AND (o.claimed_until IS NULL OR o.claimed_until <= $1)
+                 ORDER BY o.claimed_until NULLS FIRST, o.id LIMIT $4 FOR UPDATE SKIP LOCKED
+             ) d
          )
          UPDATE outbox o SET claimed_until = $2, attempts = o.attempts + 1
          FROM due WHERE o.org_id = due.org_id AND o.id = due.id
          RETURNING o.org_id, o.id, o.message, o.created_at, o.attempts, o.settling",
         now,
         until,
-        limit,
+        &orgs,
+        per_org,
     )
     .fetch_all(tx.conn())
     .await?;

@@ -337,6 +337,46 @@ pub async fn active_page(tx: &mut OrgTx, after: Option<SessionId>, limit: i64) -
     Ok(rows.into_iter().filter_map(ActiveRow::read).collect())
 }
 
+/// The keys under which the clients of open sessions may be found, by session id, after `after`.
+pub async fn active_keys(
+    tx: &mut OrgTx,
+    after: Option<SessionId>,
+    limit: i64,
+) -> Result<Vec<(SessionId, Vec<LookupKey>)>> {
+    let org = tx.org().uuid();
+    let rows = sqlx::query!(
+        "SELECT id, lookup_keys FROM session
+         WHERE org_id = $1 AND ended_at IS NULL AND ($2::uuid IS NULL OR id > $2)
+         ORDER BY id LIMIT $3",
+        org,
+        after.map(SessionId::uuid),
+        limit,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let keys = |texts: Vec<String>| texts.iter().filter_map(|key| key.parse().ok()).collect();
+    Ok(rows.into_iter().map(|row| (SessionId(row.id), keys(row.lookup_keys))).collect())
+}
+
+/// Those of the sessions that are open and were decided, by id.
+pub async fn active(tx: &mut OrgTx, ids: &[SessionId]) -> Result<Vec<ActiveSession>> {
+    let org = tx.org().uuid();
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query_as!(
+        ActiveRow,
+        r#"SELECT id, edge_id, site_id, session_key, mac, request AS "request!", outcome AS "outcome!", lookup_keys,
+                  decided_at AS "decided_at!"
+           FROM session
+           WHERE org_id = $1 AND id = ANY($2) AND ended_at IS NULL AND outcome IS NOT NULL
+           ORDER BY id"#,
+        org,
+        &ids,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().filter_map(ActiveRow::read).collect())
+}
+
 /// The vendors of NASes, in lower case, that the newest `sessions_max` sessions came from.
 pub async fn vendors_seen(tx: &mut OrgTx, sessions_max: i64) -> Result<Vec<String>> {
     let org = tx.org().uuid();

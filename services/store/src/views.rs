@@ -2,8 +2,10 @@
 //! needed to decide.
 
 pub mod clients;
+pub mod devices;
 pub mod events;
 pub mod hits;
+pub mod holds;
 pub mod links;
 pub mod org;
 pub mod overview;

@@ -4,11 +4,14 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::Form;
 use domain::OrgId;
 use linking::{LinkError, VerifiedIdentity, Words};
+use serde::Deserialize;
 use store::views::links::LinkView;
 
 use crate::app::{App, boxed};
+use crate::clouds::{self, Choice};
 use crate::error::PageError;
 use crate::session::{Person, key};
 use crate::shell::{Area, OrgNav, Shell, page, page_as};
@@ -24,6 +27,8 @@ struct Page {
     person: Person,
     /// The person's own tenant, if it is linked already.
     linked: Option<LinkView>,
+    clouds: Vec<Choice>,
+    own_cloud: String,
 }
 
 /// `GET /orgs/{org_id}/identity-providers/link`
@@ -35,6 +40,8 @@ pub(super) async fn get(member: Member, State(app): State<App>) -> Result<Respon
     page(&Page {
         shell: member.shell(Area::IdentityProviders).await?,
         base: member.path("identity-providers"),
+        clouds: clouds::choices(&app),
+        own_cloud: member.person.identity.cloud.to_string(),
         linked: links.into_iter().find(|link| link.tid == tid),
         person: member.person,
     })
@@ -57,11 +64,25 @@ pub(super) async fn post(member: Member, State(app): State<App>) -> Result<Respo
     begin_for(member.visit, app, org, tenant).await
 }
 
+/// Where the other tenant lives; empty: in the person's own cloud.
+#[derive(Deserialize)]
+pub(super) struct OtherForm {
+    #[serde(default)]
+    cloud: String,
+}
+
 /// `POST /orgs/{org_id}/identity-providers/link/other`: an administrator of another tenant signs in first, so that
 /// it is known for sure which tenant that is.
-pub(super) async fn other(member: Member, State(app): State<App>) -> Result<Response, PageError> {
+pub(super) async fn other(
+    member: Member,
+    State(app): State<App>,
+    Form(form): Form<OtherForm>,
+) -> Result<Response, PageError> {
     let purpose = Purpose::LinkTenant { org: member.org.id };
-    match sign_in::begin(&app, &member.visit.session, purpose).await? {
+    let Some(cloud) = clouds::chosen(&app, &form.cloud, Some(member.person.identity.cloud)) else {
+        return Ok(Redirect::to(&member.path("identity-providers/link")).into_response());
+    };
+    match sign_in::begin(&app, &member.visit.session, cloud, purpose).await? {
         Ok(url) => Ok(Redirect::to(url.as_str()).into_response()),
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a sign-in could not begin");

@@ -16,6 +16,7 @@ use crate::error::PageError;
 use crate::visit::Member;
 
 use super::status::Progress;
+use super::work;
 
 /// Progress is looked for at least this often, for the case that a signal was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -73,7 +74,10 @@ pub(super) async fn get(
 async fn render(app: &App, member: &Member, id: LinkId) -> Result<Option<String>, PageError> {
     let mut tx = member.tx(app).await?;
     let Some(link) = store::views::links::one(&mut tx, id).await? else { return Ok(None) };
-    let runs = store::views::links::runs(&mut tx, id, 20).await?;
+    let now = app.now();
+    let mut work = work::read(&mut tx, id, now).await?;
     tx.commit().await?;
-    Ok(Some(Progress { link: &link, runs: &runs, now: app.now() }.render()?))
+    work::measure(app, &mut work, &link).await;
+    let devices = member.path("devices");
+    Ok(Some(Progress { link: &link, work: &work, devices: &devices, now }.render()?))
 }

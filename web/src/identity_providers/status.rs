@@ -1,4 +1,4 @@
-//! How a linked account fares.
+//! How a linked account fares: its state, what is done for it, and how fast its changes get through.
 
 use askama::Template;
 use axum::extract::{Path, State};
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::{LinkId, OrgId};
 use serde_json::json;
 use store::audit;
-use store::views::links::{LinkView, RunView};
+use store::views::links::LinkView;
 use time::OffsetDateTime;
 
 use crate::app::App;
@@ -16,22 +16,26 @@ use crate::shell::{Area, Shell, page};
 use crate::ui;
 use crate::visit::Member;
 
+use super::work::{self, Work};
+
 #[derive(Template)]
 #[template(path = "identity_providers/status.html")]
 struct Page {
     shell: Shell,
     base: String,
+    devices: String,
     link: LinkView,
-    runs: Vec<RunView>,
+    work: Work,
     now: OffsetDateTime,
 }
 
-/// What changes while a sweep runs.
+/// What changes while work goes on.
 #[derive(Template)]
 #[template(path = "identity_providers/progress.html")]
 pub(super) struct Progress<'a> {
     pub link: &'a LinkView,
-    pub runs: &'a [RunView],
+    pub work: &'a Work,
+    pub devices: &'a str,
     pub now: OffsetDateTime,
 }
 
@@ -41,16 +45,19 @@ pub(super) async fn get(
     State(app): State<App>,
     Path((_, id)): Path<(OrgId, LinkId)>,
 ) -> Result<Response, PageError> {
+    let now = member.now();
     let mut tx = member.tx(&app).await?;
     let link = store::views::links::one(&mut tx, id).await?.ok_or(PageError::NotFound)?;
-    let runs = store::views::links::runs(&mut tx, id, 20).await?;
+    let mut work = work::read(&mut tx, id, now).await?;
     tx.commit().await?;
+    work::measure(&app, &mut work, &link).await;
     page(&Page {
         shell: member.shell(Area::IdentityProviders).await?,
         base: member.path("identity-providers"),
+        devices: member.path("devices"),
         link,
-        runs,
-        now: member.now(),
+        work,
+        now,
     })
 }
 

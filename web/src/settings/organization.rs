@@ -1,4 +1,6 @@
-//! Name, staleness, grace, and how sessions are moved.
+//! Name, staleness, grace, how sessions are moved, and when so many at once that an admin is asked.
+
+use std::ops::RangeInclusive;
 
 use askama::Template;
 use axum::extract::State;
@@ -6,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
 use domain::coa::CoaKind;
+use domain::coa::hold::MassChange;
 use domain::policy::FieldError;
 use domain::snapshot::OrgSettings;
 use serde::Deserialize;
@@ -31,10 +34,12 @@ pub(super) struct SettingsForm {
     stale_unit: String,
     grace_is_compliant: Option<String>,
     coa: String,
+    mass_change_percent: String,
+    mass_change_min: String,
 }
 
 impl SettingsForm {
-    fn of(org: &OrgRow) -> Self {
+    fn of(org: &OrgRow, mass_change: MassChange) -> Self {
         let seconds = org.settings.stale_after_seconds;
         let (stale_after, unit) =
             if seconds.is_multiple_of(3600) { (seconds / 3600, "hours") } else { (seconds / 60, "minutes") };
@@ -44,11 +49,13 @@ impl SettingsForm {
             stale_unit: unit.to_owned(),
             grace_is_compliant: org.settings.grace_is_compliant.then(|| "on".to_owned()),
             coa: org.settings.coa.to_string(),
+            mass_change_percent: mass_change.percent.to_string(),
+            mass_change_min: mass_change.min.to_string(),
         }
     }
 
     /// What was typed, checked; `before` keeps what the form does not show.
-    fn read(&self, before: &OrgSettings) -> Result<(String, OrgSettings), Vec<FieldError>> {
+    fn read(&self, before: &OrgSettings) -> Result<(String, OrgSettings, MassChange), Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut settings = before.clone();
         let name = self.name.trim();
@@ -69,8 +76,34 @@ impl SettingsForm {
             Ok(coa) => settings.coa = coa,
             Err(_) => errors.push(FieldError::new("coa", "unknown", "Choose how sessions are moved.")),
         }
-        if errors.is_empty() { Ok((name.to_owned(), settings)) } else { Err(errors) }
+        let mut number =
+            |text: &str, field: &'static str, range: RangeInclusive<u32>, message: &'static str| {
+                let read = text.trim().parse().ok().filter(|n| range.contains(n));
+                if read.is_none() {
+                    errors.push(FieldError::new(field, "out_of_range", message));
+                }
+                read.unwrap_or_default()
+            };
+        let mass_change = MassChange {
+            percent: number(
+                &self.mass_change_percent,
+                "mass_change_percent",
+                1..=100,
+                "Give a whole share from 1 to 100 percent.",
+            ),
+            min: number(
+                &self.mass_change_min,
+                "mass_change_min",
+                1..=1_000_000,
+                "Give a number of devices from 1 to 1000000.",
+            ),
+        };
+        if errors.is_empty() { Ok((name.to_owned(), settings, mass_change)) } else { Err(errors) }
     }
+}
+
+fn shown(limits: MassChange) -> serde_json::Value {
+    json!({ "percent": limits.percent, "min": limits.min })
 }
 
 /// What a way of moving a session does to its client.
@@ -99,11 +132,12 @@ async fn view(member: &Member, app: &App) -> Result<Page, PageError> {
     let mut tx = member.tx(app).await?;
     let org = orgs::get(&mut tx).await?.ok_or(PageError::NotFound)?;
     let members = accounts::members(&mut tx).await?;
+    let mass_change = store::holds::limits(&mut tx).await?.ok_or(PageError::NotFound)?.mass_change;
     tx.commit().await?;
     Ok(Page {
         shell: member.shell(Area::Settings).await?,
         base: member.path("settings"),
-        form: SettingsForm::of(&org),
+        form: SettingsForm::of(&org, mass_change),
         org,
         members,
         errors: Errors::default(),
@@ -124,7 +158,8 @@ pub(super) async fn post(
     let now = member.now();
     let mut tx = member.tx(&app).await?;
     let before = orgs::get(&mut tx).await?.ok_or(PageError::NotFound)?;
-    let (name, settings) = match form.read(&before.settings) {
+    let mass_before = store::holds::limits(&mut tx).await?.ok_or(PageError::NotFound)?.mass_change;
+    let (name, settings, mass_change) = match form.read(&before.settings) {
         Ok(read) => read,
         Err(errors) => {
             drop(tx);
@@ -135,9 +170,10 @@ pub(super) async fn post(
         }
     };
     orgs::update(&mut tx, &name, &settings).await?;
+    orgs::set_mass_change(&mut tx, mass_change).await?;
     let detail = json!({
-        "before": { "name": before.name, "settings": before.settings },
-        "after": { "name": name, "settings": settings },
+        "before": { "name": before.name, "settings": before.settings, "mass_change": shown(mass_before) },
+        "after": { "name": name, "settings": settings, "mass_change": shown(mass_change) },
     });
     audit::write(&mut tx, &app.ids, now, &member.actor(), "org.update", &name, detail).await?;
     let redecide = settings != before.settings;

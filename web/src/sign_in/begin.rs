@@ -8,6 +8,7 @@ use axum_extra::extract::Form;
 use serde::Deserialize;
 
 use crate::app::App;
+use crate::clouds::{self, Choice};
 use crate::error::PageError;
 use crate::form::{given, local_path};
 use crate::shell::{Shell, page};
@@ -15,10 +16,12 @@ use crate::visit::Visit;
 
 use super::{Purpose, begin, failed};
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct ReturnTo {
-    #[serde(default)]
     return_to: String,
+    /// Of Microsoft; empty: the usual one.
+    cloud: String,
 }
 
 #[derive(Template)]
@@ -26,14 +29,20 @@ pub(super) struct ReturnTo {
 struct Page {
     shell: Shell,
     return_to: String,
+    /// The usual one first.
+    clouds: Vec<Choice>,
 }
 
 /// `GET /sign-in`
-pub(super) async fn get(visit: Visit, Query(query): Query<ReturnTo>) -> Result<Response, PageError> {
+pub(super) async fn get(
+    visit: Visit,
+    State(app): State<App>,
+    Query(query): Query<ReturnTo>,
+) -> Result<Response, PageError> {
     if visit.person.is_some() {
         return Ok(Redirect::to(&local_path(&query.return_to)).into_response());
     }
-    page(&Page { shell: visit.shell().await?, return_to: query.return_to })
+    page(&Page { shell: visit.shell().await?, return_to: query.return_to, clouds: clouds::choices(&app) })
 }
 
 /// `POST /sign-in`: to Microsoft.
@@ -43,7 +52,11 @@ pub(super) async fn post(
     Form(form): Form<ReturnTo>,
 ) -> Result<Response, PageError> {
     let return_to = given(&form.return_to).map(local_path);
-    match begin(&app, &visit.session, Purpose::SignIn { return_to }).await? {
+    let Some(cloud) = clouds::chosen(&app, &form.cloud, None) else {
+        // Not from our page: that offers only what there is.
+        return Ok(Redirect::to("/sign-in").into_response());
+    };
+    match begin(&app, &visit.session, cloud, Purpose::SignIn { return_to }).await? {
         Ok(url) => Ok(Redirect::to(url.as_str()).into_response()),
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a sign-in could not begin");

@@ -9,7 +9,7 @@ use crate::app::{App, boxed};
 use crate::error::PageError;
 use crate::identity_providers;
 use crate::session::key;
-use crate::visit::Visit;
+use crate::visit::{Member, Visit};
 
 use super::failed;
 use super::pending::{Purpose, take};
@@ -29,6 +29,15 @@ pub(crate) async fn get(
         Some((pending, Purpose::LinkTenant { org })) => {
             match boxed(app.linking.verify_identity(&callback, &pending)).await {
                 Ok(tenant) => identity_providers::begin_for(visit, app, org, tenant).await,
+                Err(error) => refused(visit, error).await,
+            }
+        }
+        Some((pending, Purpose::LinkWithApp { org, app: id })) => {
+            match boxed(app.linking.verify_identity(&callback, &pending)).await {
+                Ok(tenant) => {
+                    let member = Member::of(visit, &app, org).await?;
+                    identity_providers::apps::link_with(member, app, id, tenant).await
+                }
                 Err(error) => refused(visit, error).await,
             }
         }

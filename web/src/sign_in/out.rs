@@ -12,10 +12,14 @@ use crate::visit::Visit;
 /// `POST /sign-out`: the session ends, and Microsoft's with it, or the next person at this browser would be signed
 /// in with one click.
 pub(super) async fn post(visit: Visit, State(app): State<App>) -> Result<Response, PageError> {
+    let cloud = visit.person.as_ref().map(|person| person.identity.cloud);
     visit.session.flush().await?;
-    let config = app.config();
-    let back = config.public_url.join("signed-out").map_err(|e| PageError::Inside(e.to_string()))?;
-    let base = config.login_url.as_str().trim_end_matches('/');
+    let back = app.config().public_url.join("signed-out").map_err(|e| PageError::Inside(e.to_string()))?;
+    // Nobody was signed in, or their cloud is gone: the usual one.
+    let host =
+        cloud.and_then(|cloud| app.linking.login_url(cloud)).or_else(|| app.linking.login_urls().next());
+    let Some(host) = host else { return Ok(Redirect::to("/signed-out").into_response()) };
+    let base = host.as_str().trim_end_matches('/');
     let to = url::Url::parse_with_params(
         &format!("{base}/organizations/oauth2/v2.0/logout"),
         [("post_logout_redirect_uri", back.as_str())],

@@ -1,10 +1,11 @@
 //! Sign-ins that have begun in this browser. Several may be open, in several tabs.
 
 use domain::OrgId;
-use linking::{PendingSignIn, SignInCallback, SignInError};
+use linking::{Cloud, PendingSignIn, SignInCallback, SignInError};
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 use url::Url;
+use uuid::Uuid;
 
 use crate::app::{App, boxed};
 use crate::error::PageError;
@@ -21,6 +22,8 @@ pub(crate) enum Purpose {
     SignIn { return_to: Option<String> },
     /// To vouch for another tenant that is to be linked to an organization.
     LinkTenant { org: OrgId },
+    /// The same, with an app registration of the organization's own.
+    LinkWithApp { org: OrgId, app: Uuid },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,13 +32,14 @@ struct Open {
     purpose: Purpose,
 }
 
-/// Begins a sign-in: where to send the browser.
+/// Begins a sign-in to a cloud: where to send the browser.
 pub(crate) async fn begin(
     app: &App,
     session: &Session,
+    cloud: Cloud,
     purpose: Purpose,
 ) -> Result<Result<Url, SignInError>, PageError> {
-    let (url, pending) = match boxed(app.linking.begin_sign_in()).await {
+    let (url, pending) = match boxed(app.linking.begin_sign_in(cloud)).await {
         Ok(begun) => begun,
         Err(error) => return Ok(Err(error)),
     };

@@ -4,7 +4,21 @@
   // A part of a page that the server renders anew.
   for (const part of document.querySelectorAll('[data-live-part]')) {
     const source = new EventSource(part.dataset.livePart);
-    source.onmessage = (event) => { part.innerHTML = event.data; };
+    // Not while somebody reads along in it: what the keyboard stands on, or what is marked, must not be torn away.
+    let waiting = null;
+    const inUse = () => {
+      const selection = document.getSelection();
+      const marked = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+      return marked || part.contains(document.activeElement);
+    };
+    const show = () => {
+      if (waiting === null || inUse()) return;
+      part.innerHTML = waiting;
+      waiting = null;
+    };
+    source.onmessage = (event) => { waiting = event.data; show(); };
+    part.addEventListener('focusout', () => setTimeout(show));
+    document.addEventListener('selectionchange', show);
   }
 
   // New rows at the top of a list.

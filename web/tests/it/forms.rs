@@ -337,8 +337,14 @@ async fn settings_are_saved_with_their_consequences() {
     let (tenant, browser) = world.tenant("Contoso", "", 5, 5).await;
     let path = format!("/orgs/{}/settings", tenant.org);
     browser.get(&path).await.has("value=\"24\"").has("name=\"grace_is_compliant\" checked");
-    let sent =
-        [("name", "Contoso AG"), ("stale_after", "90"), ("stale_unit", "minutes"), ("coa", "disconnect")];
+    let sent = [
+        ("name", "Contoso AG"),
+        ("stale_after", "90"),
+        ("stale_unit", "minutes"),
+        ("coa", "disconnect"),
+        ("mass_change_percent", "20"),
+        ("mass_change_min", "50"),
+    ];
     assert_eq!(browser.post(&path, &sent).await.redirect(), path);
     browser
         .get(&path)
@@ -353,7 +359,14 @@ async fn settings_are_saved_with_their_consequences() {
     let redecide = "SELECT count(*) FROM outbox WHERE message @> '{\"topic\": \"snapshot_changed\", \"redecide\": true}'";
     let before = count(&world, redecide).await;
     // A new name alone moves nobody.
-    let sent = [("name", "Contoso"), ("stale_after", "90"), ("stale_unit", "minutes"), ("coa", "disconnect")];
+    let sent = [
+        ("name", "Contoso"),
+        ("stale_after", "90"),
+        ("stale_unit", "minutes"),
+        ("coa", "disconnect"),
+        ("mass_change_percent", "20"),
+        ("mass_change_min", "50"),
+    ];
     browser.post(&path, &sent).await.redirect();
     assert_eq!(count(&world, redecide).await, before);
     browser.get(&format!("/orgs/{}/audit", tenant.org)).await.has("org.update").has("Ada Lovelace");

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod analysis;
+mod devices;
 mod forms;
 mod guard;
+mod holds;
+mod links;
 mod live;
 mod pages;
 mod policy;

@@ -31,6 +31,13 @@ pub fn pages(tenant: &Tenant) -> Vec<String> {
         "/clients",
         "/clients?state=ended&compliance=compliant&name=user7%40contoso.example",
         "/clients?mac=nonsense",
+        "/devices",
+        "/devices?q=contoso-lt-0001&compliance=compliant&os=Windows&owner=company&show=missing",
+        "/devices?q=d46e0e000001&show=stale",
+        "/devices?q=5a1e0000-0000-4000-8000-000000000001",
+        "/devices?show=held",
+        "/devices?show=hot&compliance=nonsense&link=nonsense",
+        "/holds",
         "/sites",
         "/sites/edges/new",
         "/settings",
@@ -67,6 +74,12 @@ pub fn pages(tenant: &Tenant) -> Vec<String> {
     }
     for session in tenant.sessions.iter().take(12) {
         pages.push(at(&format!("/sessions/{session}")));
+    }
+    for device in &tenant.devices {
+        pages.push(at(&format!("/devices/{}/{device}", tenant.link)));
+    }
+    for rest in ["", "/release", "/discard"] {
+        pages.push(at(&format!("/holds/{}{rest}", tenant.hold)));
     }
     pages.push(at(&format!("/identity-providers/{}", tenant.link)));
     pages.push(at(&format!("/identity-providers/{}/unlink", tenant.link)));
@@ -174,6 +187,9 @@ async fn empty_pages_say_what_to_do() {
         ("/auth-policies/publish", "Nothing to publish"),
         ("/events", "Connect an edge"),
         ("/clients", "Clients appear with their first decision"),
+        ("/devices", "Link Microsoft Intune"),
+        ("/devices?q=x", "No device fits"),
+        ("/holds", "Nothing was ever held"),
         ("/sites", "No edge stands here"),
         ("/audit", "Audit log"),
         ("/settings", "Save settings"),

@@ -1,5 +1,6 @@
 //! An organization whose pages have something to show.
 
+use domain::coa::hold::{Hold, HoldState};
 use domain::coa::{CoaCause, CoaKind};
 use domain::compliance::assess;
 use domain::decision::{Answer, MatchRecord, Outcome};
@@ -20,7 +21,7 @@ use store::commands::NewCommand;
 use store::devices::DeviceWrite;
 use store::links::NewLink;
 use store::runs::Counts;
-use store::{accounts, commands, devices, edges, events, jobs, links, orgs, runs, transitions};
+use store::{accounts, commands, devices, edges, events, holds, jobs, links, orgs, runs, transitions};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -37,7 +38,13 @@ impl World {
         let actor = Actor { account: Some(account), name: admin_name.clone() };
         let org: OrgId = ids.make(now);
         let mut tx = self.store.org(org).await.unwrap();
-        let new = accounts::NewOrg { name, home_tid: tid, admin: account, admin_name: &admin_name };
+        let new = accounts::NewOrg {
+            home_cloud: "global",
+            name,
+            home_tid: tid,
+            admin: account,
+            admin_name: &admin_name,
+        };
         let site = accounts::create_org(&mut tx, ids, now - Duration::days(9), new).await.unwrap();
         let campus =
             edges::create_site(&mut tx, ids, now, &actor, &format!("Campus North{spice}")).await.unwrap();
@@ -49,6 +56,8 @@ impl World {
         let link: LinkId = ids.make(now);
         let new = NewLink {
             id: link,
+            cloud: "global",
+            app: None,
             tid,
             tenant_name: &format!("Contoso Ltd{spice}"),
             linked_by: account,
@@ -71,7 +80,21 @@ impl World {
         let first = devices::take_ordinals(&mut tx, link, devices).await.unwrap();
         let writes: Vec<_> = (first..)
             .zip(&fleet)
-            .map(|(ordinal, facts)| DeviceWrite { facts: facts.clone(), ordinal, content_hash: [7; 32] })
+            .map(|(ordinal, facts)| DeviceWrite {
+                facts: facts.clone(),
+                ordinal,
+                content_hash: [7; 32],
+                udid: None,
+                raw: (ordinal % 2 == 1).then(|| {
+                    serde_json::json!({
+                        "id": facts.id, "deviceName": facts.name, "complianceState": facts.compliance,
+                        "notes": format!("as fetched{spice}"), "isEncrypted": true, "freeStorageSpaceInBytes": 1234,
+                    })
+                }),
+                single: false,
+                next_look_at: (ordinal % 5 == 1).then(|| now + Duration::seconds(40)),
+                idle_looks: 0,
+            })
             .collect();
         devices::upsert(&mut tx, link, &writes).await.unwrap();
         if let Some(device) = fleet.get(1) {
@@ -82,6 +105,8 @@ impl World {
                 at: now - ago,
                 from: from.map(|s| s.to_owned().into()),
                 to: Some(to.to_owned().into()),
+                noticed_by: from.map(|_| jobs::JobKind::Look),
+                visible_after: from.map(|_| now - ago - Duration::seconds(75)),
             };
             let changes = [
                 change(None, "compliant", Duration::days(8)),
@@ -113,6 +138,8 @@ impl World {
             events: Vec::new(),
             sessions: Vec::new(),
             macs: Vec::new(),
+            devices: fleet.iter().take(4).map(|device| device.id).collect(),
+            hold: ids.make(now),
         };
         self.decisions(&mut tenant, &live, version, &fleet, other, decisions, spice).await;
         (tenant, browser)
@@ -201,6 +228,7 @@ impl World {
                 events::apply_accounting(&mut tx, &stop).await.unwrap();
             }
         }
+        self.hold(&mut tx, tenant, &records).await;
         if let Some(record) = records.iter().find(|r| r.answer.decision.outcome.permit) {
             let command = NewCommand {
                 edge: record.request.edge,
@@ -218,6 +246,51 @@ impl World {
             commands::insert(&mut tx, ids, now, command).await.unwrap();
         }
         tx.commit().await.unwrap();
+    }
+}
+
+impl World {
+    /// Too much of the fleet turned worse: the moves of the latest sessions wait for an admin.
+    async fn hold(&self, tx: &mut store::OrgTx, tenant: &Tenant, records: &[DecisionRecord]) {
+        let now = self.now();
+        let hold = Hold {
+            id: tenant.hold,
+            link: tenant.link,
+            state: HoldState::Open,
+            opened_at: now - Duration::minutes(4),
+            counted_since: now - Duration::minutes(6),
+            worse: 61,
+            fleet: 120,
+            decided_at: None,
+            decided_by: None,
+        };
+        holds::save(tx, &hold).await.unwrap();
+        holds::note_turns(tx, tenant.link, &tenant.devices, &[], now - Duration::minutes(5)).await.unwrap();
+        let matched = records.iter().filter(|record| record.answer.found.device.is_some());
+        // Some clients are left alone.
+        for (_, record) in matched.enumerate().filter(|(n, _)| n % 4 != 0).take(60) {
+            let command = NewCommand {
+                edge: record.request.edge,
+                site: record.request.site,
+                session: record.session,
+                session_key: record.session_key.clone(),
+                mac: record.request.mac,
+                kind: CoaKind::Reauth,
+                cause: CoaCause::ComplianceChanged,
+                from: record.answer.decision.outcome.clone(),
+                to: Outcome::DENY,
+                answered_at: Some(record.answer.at),
+                expires_at: now + Duration::minutes(5),
+            };
+            let plan = commands::Plan {
+                hold: Some(tenant.hold),
+                link: record.answer.found.link,
+                device: record.answer.found.device,
+                noticed_at: Some(now - Duration::minutes(4)),
+                ..commands::Plan::default()
+            };
+            commands::plan(tx, &self.ids, now, command, plan).await.unwrap();
+        }
     }
 }
 

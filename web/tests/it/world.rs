@@ -12,7 +12,9 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use cache::{Cache, CacheConfig};
 use domain::time::{Clock, Ids, ManualClock, SystemClock};
-use domain::{AccountId, EdgeId, EventId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId};
+use domain::{
+    AccountId, DeviceId, EdgeId, EventId, HoldId, LabelId, LinkId, Mac, OrgId, RuleId, SessionId, SiteId,
+};
 use linking::{Linking, LinkingConfig, LinkingDeps};
 use microsoft::{AppRegistration, Cloud, Credential, HttpLimits, Microsoft};
 use policy::Policies;
@@ -54,6 +56,10 @@ pub struct Tenant {
     pub events: Vec<EventId>,
     pub sessions: Vec<SessionId>,
     pub macs: Vec<Mac>,
+    /// Some of its devices.
+    pub devices: Vec<DeviceId>,
+    /// Moves that wait.
+    pub hold: HoldId,
 }
 
 /// Somebody's browser.
@@ -102,12 +108,10 @@ impl World {
         let public_url: Url = origin.parse().unwrap();
         // Nobody listens there: these tests never get as far as Microsoft.
         let nowhere: Url = "http://127.0.0.1:9".parse().unwrap();
-        let registration = AppRegistration {
-            client_id: Uuid::from_u128(0xc11e),
-            credential: Credential::Secret("secret".to_owned().into()),
-        };
+        let registration =
+            AppRegistration::new(Uuid::from_u128(0xc11e), Credential::Secret("secret".to_owned().into()));
         let microsoft = Microsoft::new(
-            Cloud::custom(nowhere.clone(), nowhere.clone()),
+            Cloud::custom(nowhere.clone(), nowhere),
             registration,
             clock.clone(),
             ids.clone(),
@@ -115,7 +119,18 @@ impl World {
         )
         .unwrap();
         let linking = Linking::new(
-            LinkingDeps { store: store.clone(), microsoft, clock: clock.clone(), ids: ids.clone() },
+            LinkingDeps {
+                store: store.clone(),
+                apps: apps::Apps::new(apps::AppsDeps {
+                    store: store.clone(),
+                    clouds: microsoft.into(),
+                    master_keys: None,
+                    clock: clock.clone(),
+                    ids: ids.clone(),
+                }),
+                clock: clock.clone(),
+                ids: ids.clone(),
+            },
             LinkingConfig::new(
                 public_url.join(web::SIGN_IN_CALLBACK).unwrap(),
                 public_url.join(web::LINK_CALLBACK).unwrap(),
@@ -133,7 +148,8 @@ impl World {
         let config = WebConfig {
             public_url,
             nac_url: "http://nac.gatehouse.test:8443".parse().unwrap(),
-            login_url: nowhere,
+            client_id: Uuid::from_u128(0xc11e),
+            coa_per_edge_per_second: 10,
         };
         let router = web::router(deps, config).unwrap().layer(httpkit::FrontLayer::new(
             clock.clone(),
@@ -151,14 +167,14 @@ impl World {
     pub async fn person(&self, tid: Uuid, name: &str, user_name: &str) -> (AccountId, Browser) {
         let oid = Uuid::new_v5(&tid, user_name.as_bytes());
         let mut tx = self.store.system().await.unwrap();
-        let who = accounts::SigningIn { tid, oid, name, user_name };
+        let who = accounts::SigningIn { cloud: "global", tid, oid, name, user_name };
         let account = accounts::signed_in(&mut tx, &self.ids, self.now(), who).await.unwrap();
         tx.commit().await.unwrap();
         // Global Administrator.
         let roles = ["62e90394-69f5-4237-9190-012177145e10"];
         let person = serde_json::json!({
             "account": account,
-            "identity": { "tid": tid, "oid": oid, "name": name, "user_name": user_name, "guest": false, "roles": roles },
+            "identity": { "cloud": "global", "tid": tid, "oid": oid, "name": name, "user_name": user_name, "guest": false, "roles": roles },
         });
         let id = tower_sessions::session::Id::default();
         let record = tower_sessions::session::Record {
@@ -183,7 +199,13 @@ impl World {
         let (account, browser) = self.person(tid, "Ada Lovelace", "ada@contoso.example").await;
         let org: OrgId = self.ids.make(self.now());
         let mut tx = self.store.org(org).await.unwrap();
-        let new = accounts::NewOrg { name, home_tid: tid, admin: account, admin_name: "Ada Lovelace" };
+        let new = accounts::NewOrg {
+            home_cloud: "global",
+            name,
+            home_tid: tid,
+            admin: account,
+            admin_name: "Ada Lovelace",
+        };
         accounts::create_org(&mut tx, &self.ids, self.now(), new).await.unwrap();
         tx.commit().await.unwrap();
         (org, browser)

@@ -1,31 +1,33 @@
 //! Asks Microsoft about the devices that sweeps no longer show: deletion is believed only when a single GET says 404.
 
-use domain::{DeviceId, LinkId};
+use domain::DeviceId;
 use futures::{StreamExt, stream};
 use microsoft::{GraphDevice, GraphError};
-use store::devices::{self, DeviceWrite};
-use store::jobs;
+use store::jobs::JobKind;
+use store::links::LinkRow;
 use store::runs::Counts;
+use store::{devices, jobs};
 
-use super::sweep::{Stop, Sweep};
-use super::write;
-use crate::reconcile::{self, ComplianceChange, Fetched};
+use super::stop::Stop;
+use super::sweep::Sweep;
+use super::write::Writing;
+use crate::reconcile::{self, Fetched};
 
 /// Looks at the longest missing devices of the link, a bounded number of them. Where Microsoft refuses in the
 /// middle, the rest waits for the next sweep: this one has seen all pages, and that is what it is for.
-pub(crate) async fn missing(sweep: &mut Sweep<'_>, link: LinkId) -> Result<(), Stop> {
+pub(crate) async fn missing(sweep: &mut Sweep<'_>, link: &LinkRow) -> Result<(), Stop> {
     let (limit, abreast) = {
         let config = &sweep.ctx.config;
         (config.confirm_max_per_sweep, usize::from(config.confirm_concurrency))
     };
     let mut tx = sweep.ctx.store.org(sweep.lease.org).await?;
-    let ids = devices::missing(&mut tx, link, limit.into()).await?;
+    let ids = devices::missing(&mut tx, link.id, limit.into()).await?;
     tx.commit().await?;
     for some in ids.chunks(50) {
         let asked_at = sweep.ctx.clock.now();
         let asking = &*sweep;
         let answers: Vec<(DeviceId, Result<Option<GraphDevice>, Stop>)> = stream::iter(some.iter().copied())
-            .map(|id| async move { (id, asking.ask(asking.graph.device(id)).await) })
+            .map(|id| async move { (id, asking.asking.ask(1, asking.asking.graph.device(id)).await) })
             .buffer_unordered(abreast)
             .collect()
             .await;
@@ -33,7 +35,7 @@ pub(crate) async fn missing(sweep: &mut Sweep<'_>, link: LinkId) -> Result<(), S
         for (id, answer) in answers {
             match answer {
                 Ok(None) => gone.push(id),
-                Ok(Some(device)) => found.push(Fetched::new(device.into_facts(link, asked_at))),
+                Ok(Some(device)) => found.push(Fetched::of(device, link.id, asked_at)),
                 // One odd record must not keep the others from being asked about, now and in every sweep to come.
                 Err(Stop::Graph(error @ (GraphError::BadRequest { .. } | GraphError::Protocol { .. }))) => {
                     tracing::warn!(device = %id, %error, "a missing device cannot be asked about");
@@ -45,7 +47,7 @@ pub(crate) async fn missing(sweep: &mut Sweep<'_>, link: LinkId) -> Result<(), S
         match refused {
             None => {}
             Some(stop @ (Stop::Shutdown | Stop::Lease(_))) => return Err(stop),
-            Some(stop @ (Stop::Graph(_) | Stop::Budget(_))) => {
+            Some(stop @ (Stop::Graph(_) | Stop::Budget(_) | Stop::Turn)) => {
                 tracing::info!(%stop, "the other missing devices wait for the next sweep");
                 return Ok(());
             }
@@ -56,7 +58,7 @@ pub(crate) async fn missing(sweep: &mut Sweep<'_>, link: LinkId) -> Result<(), S
 
 async fn write_answers(
     sweep: &mut Sweep<'_>,
-    link: LinkId,
+    link: &LinkRow,
     gone: &[DeviceId],
     found: Vec<Fetched>,
 ) -> Result<(), Stop> {
@@ -65,46 +67,26 @@ async fn write_answers(
     let mut tx = ctx.store.org(sweep.lease.org).await?;
     jobs::hold(&mut tx, &sweep.lease).await?;
 
-    let deleted = devices::delete_missing(&mut tx, link, gone).await?;
-    let ended: Vec<ComplianceChange> = deleted
-        .iter()
-        .map(|device| ComplianceChange {
-            device: device.id,
-            name: device.name.clone(),
-            mac: device.mac,
-            from: Some(device.compliance.clone()),
-            to: None,
-        })
-        .collect();
-    write::compliance_changes(ctx, &mut tx, link, &ended, now).await?;
-    write::announce_touched(ctx, &mut tx, link, &deleted, now).await?;
+    let writing = Writing { ctx, link, kind: JobKind::Sweep, now };
+    let deleted = devices::delete_missing(&mut tx, link.id, gone).await?;
+    writing.gone(&mut tx, &deleted).await?;
 
     let ids: Vec<DeviceId> = found.iter().map(|one| one.facts.id).collect();
-    let stored = devices::stored(&mut tx, link, &ids).await?;
-    let mut diff = reconcile::page(found, &stored);
+    let stored = devices::stored(&mut tx, link.id, &ids).await?;
+    let mut diff = reconcile::page(found, &stored, link.confirmed_at);
     // One that is not stored any more was deleted meanwhile; the next sweep finds it, if it is there.
     diff.new.clear();
     diff.transitions.retain(|change| change.from.is_some());
+    let written = writing.diff(&mut tx, diff, true).await?;
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let counts = Counts {
         pages: 0,
         seen: 0,
-        changed: u32::try_from(diff.changed.len() + deleted.len()).unwrap_or(u32::MAX),
-        transitions: u32::try_from(diff.transitions.len() + ended.len()).unwrap_or(u32::MAX),
+        changed: count(written.devices + deleted.len()),
+        transitions: count(written.transitions + deleted.len()),
     };
-    write::compliance_changes(ctx, &mut tx, link, &diff.transitions, now).await?;
-    let touched = diff.touched().collect();
-    write::announce(ctx, &mut tx, link, touched, diff.keys.into_iter().collect(), now).await?;
-    let rows: Vec<DeviceWrite> = diff
-        .changed
-        .into_iter()
-        .map(|changed| {
-            let Fetched { facts, hash } = changed.fetched;
-            DeviceWrite { facts, ordinal: changed.ordinal, content_hash: hash }
-        })
-        .collect();
-    devices::upsert(&mut tx, link, &rows).await?;
     sweep.progress(&mut tx, counts, now).await?;
     tx.commit().await?;
-    ctx.outbox_filled(sweep.lease.org, link);
+    ctx.outbox_filled(sweep.lease.org, link.id);
     Ok(())
 }

@@ -29,6 +29,10 @@ fn store(facts: &DeviceFacts, ordinal: u32) -> StoredDevice {
         compliance: facts.compliance.clone(),
         fetched_at: facts.fetched_at,
         missing_since: facts.missing_since,
+        last_check_in: facts.last_check_in,
+        ethernet_mac: facts.ethernet_mac,
+        udid: None,
+        idle_looks: 0,
         keys: keys_of(facts),
         mac: facts.wifi_mac,
     }
@@ -42,7 +46,7 @@ fn stored(devices: &[StoredDevice]) -> HashMap<DeviceId, StoredDevice> {
 fn a_renamed_device_is_announced_under_both_names() {
     let was = facts(1, "compliant", "OLD");
     let is = DeviceFacts { fetched_at: NOW + Duration::minutes(5), ..facts(1, "compliant", "New") };
-    let diff = page(vec![Fetched::new(is)], &stored(&[store(&was, 7)]));
+    let diff = page(vec![Fetched::new(is)], &stored(&[store(&was, 7)]), None);
     assert_eq!(diff.changed.len(), 1);
     assert_eq!(diff.changed[0].ordinal, 7);
     assert!(diff.transitions.is_empty());
@@ -53,14 +57,14 @@ fn a_renamed_device_is_announced_under_both_names() {
 #[test]
 fn a_missing_device_that_comes_back_is_written_though_nothing_differs() {
     let was = StoredDevice { missing_since: Some(NOW), ..store(&facts(1, "compliant", "A"), 3) };
-    let diff = page(vec![Fetched::new(facts(1, "compliant", "A"))], &stored(&[was]));
+    let diff = page(vec![Fetched::new(facts(1, "compliant", "A"))], &stored(&[was]), None);
     assert_eq!((diff.changed.len(), diff.transitions.len()), (1, 0));
 }
 
 #[test]
 fn a_record_that_was_fetched_later_stays() {
     let newer = DeviceFacts { fetched_at: NOW + Duration::seconds(1), ..facts(1, "noncompliant", "A") };
-    let diff = page(vec![Fetched::new(facts(1, "compliant", "A"))], &stored(&[store(&newer, 3)]));
+    let diff = page(vec![Fetched::new(facts(1, "compliant", "A"))], &stored(&[store(&newer, 3)]), None);
     assert_eq!((diff.changed.len(), diff.transitions.len(), diff.known), (0, 0, vec![3]));
 }
 
@@ -71,7 +75,7 @@ fn the_last_of_repeats_counts() {
         Fetched::new(facts(2, "compliant", "B")),
         Fetched::new(facts(1, "noncompliant", "A")),
     ];
-    let diff = page(page_of, &HashMap::new());
+    let diff = page(page_of, &HashMap::new(), None);
     assert_eq!(diff.new.len(), 2);
     let change = diff.transitions.iter().find(|change| change.device == id(1)).unwrap();
     assert_eq!((change.from.as_ref(), change.to.as_ref()), (None, Some(&ComplianceState::Noncompliant)));
@@ -116,7 +120,7 @@ proptest! {
         let last: HashMap<DeviceId, DeviceFacts> =
             fetched.iter().map(|facts| (facts.id, facts.clone())).collect();
 
-        let diff = page(fetched.into_iter().map(Fetched::new).collect(), &was);
+        let diff = page(fetched.into_iter().map(Fetched::new).collect(), &was, None);
 
         // Every device of the page is in exactly one of the three lists.
         let mut ids: Vec<DeviceId> = diff.touched().chain(diff.unchanged.iter().copied()).collect();
@@ -156,7 +160,7 @@ proptest! {
         }
 
         // The same page again finds nothing to do.
-        let again = page(last.into_values().map(Fetched::new).collect(), &after);
+        let again = page(last.into_values().map(Fetched::new).collect(), &after, None);
         prop_assert!(again.new.is_empty() && again.changed.is_empty() && again.transitions.is_empty());
         prop_assert!(again.keys.is_empty());
     }

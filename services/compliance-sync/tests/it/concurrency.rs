@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::SessionId;
 use domain::command::CommandState;
 use domain::resolver::LookupKey;
+use store::jobs::JobKind;
 use uuid::Uuid;
 
 use crate::graph::device_id;
@@ -69,7 +70,8 @@ impl Fleet {
             tokio::spawn(async move {
                 let mut quiet = 0;
                 while quiet < 3 {
-                    let did = process.sweep_due().await.unwrap() + process.relay_due().await.unwrap();
+                    let worked = process.work_due(&JobKind::ALL).await.unwrap();
+                    let did = worked + process.relay_due().await.unwrap();
                     quiet = if did == 0 { quiet + 1 } else { 0 };
                     tokio::task::yield_now().await;
                 }
@@ -86,6 +88,10 @@ impl Fleet {
             let device = u32::try_from(dice.roll(DEVICES.into())).unwrap();
             let state = STATES[usize::try_from(dice.roll(4)).unwrap()];
             self.world.graph.put(self.tenants[n].tid, device, state);
+            // The directory tells of most changes, and looks race with sweeps.
+            if dice.roll(4) > 0 {
+                self.world.graph.tell(self.tenants[n].tid, device);
+            }
             self.states.insert((n as u128, device), state);
         }
     }
@@ -181,7 +187,7 @@ async fn processes_that_are_killed_at_any_moment_lose_and_double_nothing() {
                 let process = fleet.world.process();
                 tokio::spawn(async move {
                     loop {
-                        let _ = process.sweep_due().await;
+                        let _ = process.work_due(&JobKind::ALL).await;
                         let _ = process.relay_due().await;
                     }
                 })

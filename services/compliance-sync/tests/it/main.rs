@@ -2,8 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod clock;
 mod concurrency;
+mod considerate;
+mod fairness;
 mod graph;
+mod holds;
+mod looks;
 mod moves;
 mod sweeps;
 mod troubles;

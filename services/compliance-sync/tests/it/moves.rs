@@ -5,13 +5,14 @@ use domain::outbox::OutboxMessage;
 use domain::resolver::LookupKey;
 use domain::time::Clock as _;
 use serde_json::json;
+use store::jobs::JobKind;
 use store::{commands_edge, links, outbox};
 use time::format_description::well_known::Rfc3339;
 
 use crate::world::{Tenant, World, mac, request};
 
 async fn sync(world: &World) {
-    world.process().sweep_due().await.unwrap();
+    world.process().work_due(&[JobKind::Clock, JobKind::Sweep]).await.unwrap();
     world.process().relay_all().await.unwrap();
 }
 

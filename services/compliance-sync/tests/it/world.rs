@@ -87,10 +87,8 @@ impl World {
         let clock = Arc::new(ManualClock::new(START));
         let ids = Ids::seeded(1);
         let base: url::Url = graph.base.parse().unwrap();
-        let registration = AppRegistration {
-            client_id: Uuid::from_u128(0xc11e),
-            credential: Credential::Secret("secret".to_owned().into()),
-        };
+        let registration =
+            AppRegistration::new(Uuid::from_u128(0xc11e), Credential::Secret("secret".to_owned().into()));
         let cloud = Cloud::custom(base.clone(), base);
         let microsoft =
             Microsoft::new(cloud, registration, clock.clone(), ids.clone(), HttpLimits::default()).unwrap();
@@ -111,7 +109,13 @@ impl World {
         SyncDeps {
             store: self.store.clone(),
             cache,
-            microsoft: self.microsoft.clone(),
+            apps: apps::Apps::new(apps::AppsDeps {
+                store: self.store.clone(),
+                clouds: self.microsoft.clone().into(),
+                master_keys: None,
+                clock: self.clock.clone(),
+                ids: self.ids.clone(),
+            }),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
         }
@@ -142,17 +146,36 @@ impl World {
         let org = OrgId(Uuid::from_u128((0xa << 124) + n));
         let tid = Uuid::from_u128((0xb << 124) + n);
         let mut tx = self.store.system().await.unwrap();
-        let who = accounts::SigningIn { tid, oid: tid, name: "Ada", user_name: "ada@contoso.example" };
+        let who = accounts::SigningIn {
+            cloud: "global",
+            tid,
+            oid: tid,
+            name: "Ada",
+            user_name: "ada@contoso.example",
+        };
         let account = accounts::signed_in(&mut tx, ids, now, who).await.unwrap();
         tx.commit().await.unwrap();
         let mut tx = self.store.org(org).await.unwrap();
-        let new = accounts::NewOrg { name: "Contoso", home_tid: tid, admin: account, admin_name: "Ada" };
+        let new = accounts::NewOrg {
+            home_cloud: "global",
+            name: "Contoso",
+            home_tid: tid,
+            admin: account,
+            admin_name: "Ada",
+        };
         let site = accounts::create_org(&mut tx, ids, now, new).await.unwrap();
         let edge =
             edges::create_edge(&mut tx, ids, now, &Actor::system(), site, "edge").await.unwrap().unwrap();
         let link: LinkId = ids.make(now);
-        let new =
-            NewLink { id: link, tid, tenant_name: "Contoso", linked_by: account, linked_by_name: "Ada" };
+        let new = NewLink {
+            cloud: "global",
+            app: None,
+            id: link,
+            tid,
+            tenant_name: "Contoso",
+            linked_by: account,
+            linked_by_name: "Ada",
+        };
         links::insert(&mut tx, now, new).await.unwrap();
         let doc = policy();
         policies::publish(&mut tx, &doc, "Ada", now).await.unwrap();
@@ -223,6 +246,41 @@ impl World {
     pub async fn job(&self, tenant: Tenant) -> store::jobs::JobStatus {
         let mut tx = self.store.org(tenant.org).await.unwrap();
         store::jobs::status(&mut tx, tenant.link, store::jobs::JobKind::Sweep).await.unwrap().unwrap()
+    }
+
+    pub async fn job_of(&self, tenant: Tenant, kind: store::jobs::JobKind) -> store::jobs::JobStatus {
+        let mut tx = self.store.org(tenant.org).await.unwrap();
+        store::jobs::status(&mut tx, tenant.link, kind).await.unwrap().unwrap()
+    }
+
+    /// Works on what is due of one kind.
+    pub async fn work(&self, kind: store::jobs::JobKind) -> usize {
+        self.process().work_due(&[kind]).await.unwrap()
+    }
+
+    /// Somebody asks for a look.
+    pub async fn wish(
+        &self,
+        tenant: Tenant,
+        key: domain::resolver::LookupKey,
+        reason: store::looks::WishReason,
+    ) {
+        let mut tx = self.store.org(tenant.org).await.unwrap();
+        assert!(store::looks::wish(&mut tx, tenant.link, &key, reason, self.now()).await.unwrap());
+        assert!(
+            store::jobs::wake(&mut tx, tenant.link, store::jobs::JobKind::Look, self.now()).await.unwrap()
+        );
+        tx.commit().await.unwrap();
+    }
+
+    /// The compliance of a device, as it is stored.
+    pub async fn state(&self, tenant: Tenant, n: u32) -> Option<String> {
+        sqlx::query_scalar("SELECT compliance FROM device WHERE org_id = $1 AND id = $2")
+            .bind(tenant.org.uuid())
+            .bind(crate::graph::device_id(tenant.tid, n))
+            .fetch_optional(&self.admin)
+            .await
+            .unwrap()
     }
 
     pub async fn runs(&self, tenant: Tenant) -> Vec<store::runs::SyncRun> {

@@ -1,5 +1,7 @@
 //! What a process is told: by flags, environment and file, checked as a whole before anything starts.
 
+pub mod master_key;
+mod microsoft;
 mod reader;
 
 use std::net::SocketAddr;
@@ -10,10 +12,10 @@ use compliance_sync::SyncConfig;
 use nac::NacConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
-use uuid::Uuid;
 use wire::bundle::Signer;
 
-pub use reader::{ConfigError, Effective, Origin, PREFIX, Problem, Reader, Sources};
+pub use self::microsoft::{CloudConfig, MicrosoftConfig};
+pub use reader::{ConfigError, Effective, Origin, PREFIX, Problem, Reader, SecretSource, Sources};
 
 use crate::roles::Roles;
 use crate::telemetry::LogFormat;
@@ -27,6 +29,8 @@ pub struct Config {
     pub redis: RedisConfig,
     /// Of the roles dashboard and sync.
     pub microsoft: Option<MicrosoftConfig>,
+    /// Of the same roles; `None`: organizations bring no app registrations of their own.
+    pub master_keys: Option<sealing::MasterKeys>,
     pub dashboard: Option<DashboardConfig>,
     pub nac: Option<NacListener>,
     pub sync: Option<SyncConfig>,
@@ -58,20 +62,14 @@ pub struct RedisConfig {
 }
 
 #[derive(Clone, Debug)]
-pub struct MicrosoftConfig {
-    pub cloud: microsoft::Cloud,
-    pub client_id: Uuid,
-    pub credential: microsoft::Credential,
-    pub request_timeout: Duration,
-}
-
-#[derive(Clone, Debug)]
 pub struct DashboardConfig {
     pub listen: SocketAddr,
     /// `None`: `http://` and the address it listens on.
     pub public_url: Option<Url>,
     pub nac_public_url: Url,
     pub request_timeout: Duration,
+    /// The sync's pace, for what a page foretells.
+    pub coa_per_edge_per_second: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -96,10 +94,12 @@ impl Config {
         let redis = redis(&mut reader);
         // Settings of roles that this process has not are read too, so that one file can serve all processes; what
         // they lack is no problem then.
-        let microsoft = microsoft_config(&mut reader, roles.dashboard || roles.sync);
-        let dashboard = dashboard(&mut reader);
+        let microsoft = microsoft::read(&mut reader, roles.dashboard || roles.sync);
+        let master_keys = master_key::read(&mut reader);
+        let mut dashboard = dashboard(&mut reader);
         let nac = nac(&mut reader);
         let sync = sync(&mut reader);
+        dashboard.coa_per_edge_per_second = sync.coa_per_edge_per_second;
 
         if database.acquire_timeout >= database.statement_timeout {
             reader.problem(
@@ -131,6 +131,7 @@ impl Config {
             database,
             redis,
             microsoft,
+            master_keys,
             dashboard: roles.dashboard.then_some(dashboard),
             nac: roles.nac.then_some(nac),
             sync: roles.sync.then_some(sync),
@@ -228,7 +229,8 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
         &(5..=600),
         "a page that takes longer is cut off; linking waits up to 20 s for Microsoft",
     ));
-    DashboardConfig { listen, public_url, nac_public_url, request_timeout }
+    let coa_per_edge_per_second = SyncConfig::default().coa_per_edge_per_second;
+    DashboardConfig { listen, public_url, nac_public_url, request_timeout, coa_per_edge_per_second }
 }
 
 fn nac(reader: &mut Reader) -> NacListener {
@@ -360,79 +362,6 @@ fn sync(reader: &mut Reader) -> SyncConfig {
         reader.problem("SYNC", error.to_string());
     }
     config
-}
-
-fn microsoft_config(reader: &mut Reader, needed: bool) -> Option<MicrosoftConfig> {
-    let name = reader.value(
-        "MICROSOFT_CLOUD",
-        "global".to_owned(),
-        "global, gcc-high, dod or china; custom takes the two URLs below",
-    );
-    let login: Option<Url> = reader.optional("MICROSOFT_LOGIN_URL", "sign-in host of a custom cloud");
-    let graph: Option<Url> = reader.optional("MICROSOFT_GRAPH_URL", "Graph host of a custom cloud");
-    let client_id: Option<Uuid> = reader.optional("MICROSOFT_CLIENT_ID", "client id of the app registration");
-    let certificate = reader.secret(
-        "MICROSOFT_CLIENT_CERTIFICATE",
-        "PEM of the app registration's certificate and its RSA key; better than a secret",
-    );
-    let secret = reader.secret("MICROSOFT_CLIENT_SECRET", "client secret of the app registration");
-    let request_timeout = seconds(reader.number(
-        "MICROSOFT_REQUEST_TIMEOUT_SECONDS",
-        30,
-        &(1..=300),
-        "how long an answer of Microsoft may take",
-    ));
-    let cloud = match (name.as_str(), login, graph) {
-        ("custom", Some(login), Some(graph)) => Some(microsoft::Cloud::custom(login, graph)),
-        ("custom", _, _) => {
-            reader.problem(
-                "MICROSOFT_CLOUD",
-                "is custom: also set GATEHOUSE_MICROSOFT_LOGIN_URL and GATEHOUSE_MICROSOFT_GRAPH_URL",
-            );
-            None
-        }
-        (name, None, None) => microsoft::Cloud::by_name(name).or_else(|| {
-            reader.problem("MICROSOFT_CLOUD", "is no cloud: use global, gcc-high, dod, china or custom");
-            None
-        }),
-        _ => {
-            reader.problem(
-                "MICROSOFT_CLOUD",
-                "must be custom where GATEHOUSE_MICROSOFT_LOGIN_URL or GATEHOUSE_MICROSOFT_GRAPH_URL is set",
-            );
-            None
-        }
-    };
-    let credential = match (certificate, secret) {
-        (Some(_), Some(_)) => {
-            reader.problem(
-                "MICROSOFT_CLIENT_SECRET",
-                "is set, and so is GATEHOUSE_MICROSOFT_CLIENT_CERTIFICATE: keep the certificate",
-            );
-            None
-        }
-        (Some(pem), None) => match microsoft::Certificate::from_pem(pem.expose_secret(), &pem) {
-            Ok(certificate) => Some(microsoft::Credential::Certificate(Box::new(certificate))),
-            Err(error) => {
-                reader.problem("MICROSOFT_CLIENT_CERTIFICATE", error.to_string());
-                None
-            }
-        },
-        (None, Some(secret)) => Some(microsoft::Credential::Secret(secret)),
-        (None, None) if needed => {
-            reader.problem(
-                "MICROSOFT_CLIENT_CERTIFICATE",
-                "is missing: name a PEM file with certificate and key in GATEHOUSE_MICROSOFT_CLIENT_CERTIFICATE_FILE, \
-                 or set GATEHOUSE_MICROSOFT_CLIENT_SECRET",
-            );
-            None
-        }
-        (None, None) => None,
-    };
-    if needed && client_id.is_none() {
-        reader.problem("MICROSOFT_CLIENT_ID", "is missing: the app registration's “Application (client) ID”");
-    }
-    Some(MicrosoftConfig { cloud: cloud?, client_id: client_id?, credential: credential?, request_timeout })
 }
 
 const fn local(port: u16) -> SocketAddr {

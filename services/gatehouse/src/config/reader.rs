@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use secrecy::SecretString;
@@ -61,6 +61,13 @@ impl Origin {
             Self::Default => "default",
         }
     }
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug)]
+pub enum SecretSource {
+    Text(SecretString),
+    Files(Vec<PathBuf>),
 }
 
 /// One line of `gatehouse config check`.
@@ -303,6 +310,50 @@ impl Reader {
         };
         self.effective.push(Effective { key, shown: shown.to_owned(), origin, help });
         found.map(|(secret, _)| secret)
+    }
+
+    /// A secret: the setting itself, or the files that `<NAME>_FILE` names, with commas between. The files are left
+    /// to whoever reads them again and again.
+    pub fn secret_or_files(&mut self, name: &str, help: &'static str) -> Option<SecretSource> {
+        let key = format!("{PREFIX}{name}");
+        let file_key = format!("{key}_FILE");
+        let direct = self.sources.find(&key).map(|(text, origin)| (text.to_owned(), origin));
+        let files = self.sources.find(&file_key).map(|(paths, _)| paths.to_owned());
+        let found = match (direct, files) {
+            (Some(_), Some(_)) => {
+                self.problem(name, format!("is set, and so is {file_key}: keep one of them"));
+                None
+            }
+            (Some((text, origin)), None) => Some((SecretSource::Text(text.into()), origin)),
+            (None, Some(paths)) => {
+                let paths = paths.split(',').map(str::trim).filter(|path| !path.is_empty());
+                Some((SecretSource::Files(paths.map(PathBuf::from).collect()), Origin::SecretFile))
+            }
+            (None, None) => None,
+        };
+        let (shown, origin) = match &found {
+            Some((_, origin)) => ("<hidden>", *origin),
+            None => ("", Origin::Default),
+        };
+        self.effective.push(Effective { key, shown: shown.to_owned(), origin, help });
+        found.map(|(source, _)| source)
+    }
+
+    /// Whether any setting's name begins so.
+    #[must_use]
+    pub fn any_begins_with(&self, prefix: &str) -> bool {
+        let prefix = format!("{PREFIX}{prefix}");
+        let sources = [&self.sources.flags, &self.sources.environment, &self.sources.file];
+        sources
+            .into_iter()
+            .flat_map(BTreeMap::iter)
+            .any(|(key, value)| key.starts_with(&prefix) && !value.trim().is_empty())
+    }
+
+    /// Shows a setting that nobody made.
+    pub fn unset(&mut self, name: &str, help: &'static str) {
+        let key = format!("{PREFIX}{name}");
+        self.effective.push(Effective { key, shown: String::new(), origin: Origin::Default, help });
     }
 
     /// A secret without which the process cannot start.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use devservers::{remembered_port, remembered_secret, write_private};
+use secrecy::ExposeSecret as _;
 
 /// The folder, held by one process at a time.
 #[derive(Debug)]
@@ -61,6 +62,15 @@ impl Data {
     /// Keeps a text for the next time; only the owner can read it.
     pub fn keep(&self, name: &str, text: &str) -> anyhow::Result<()> {
         Ok(write_private(&self.dir.join("secrets").join(name), text)?)
+    }
+
+    /// The file of the master key, made at the first time; only the owner can read it.
+    pub fn master_key(&self) -> anyhow::Result<PathBuf> {
+        let path = self.dir.join("secrets").join("master.key");
+        if self.recall("master.key").is_none() {
+            self.keep("master.key", sealing::MasterKeys::generate()?.expose_secret())?;
+        }
+        Ok(path)
     }
 
     /// Replaces a file that only the owner can read.

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use apps::{Apps, AppsDeps};
 use domain::OrgId;
 use domain::time::{Ids, SharedClock, SystemClock};
 use linking::{ConsentCallback, HomeOrg, Linking, LinkingConfig, LinkingDeps, SignInCallback, SignedIn};
 use policy::Policies;
+use store::accounts::FIRST_SITE;
 use store::audit::Actor;
 use store::edges::{self, EdgeToken};
 use store::{Store, StoreConfig, links};
@@ -20,13 +22,12 @@ use super::data::Data;
 use super::simulator::Simulator;
 use super::stack::Started;
 use super::{demo_policy, say};
-use crate::serve::microsoft_client;
+use crate::serve::microsoft_clouds;
 
 /// The simulator's first tenant, and its Global Administrator.
 pub const TENANT: &str = "contoso.example";
 const ADMIN: &str = "ada@contoso.example";
 const ORG: &str = "Contoso";
-const SITE: &str = "Headquarters";
 const TRAFFIC_EDGE: &str = "Demo Wi-Fi controller";
 const LAB_EDGE: &str = "Lab edge";
 const SYNC_PATIENCE: Duration = Duration::from_secs(60);
@@ -56,12 +57,19 @@ impl<'a> Seed<'a> {
         let (clock, ids): (SharedClock, _) = (Arc::new(SystemClock), Ids::system());
         let store =
             Store::connect(&StoreConfig { connections_max: 2, ..StoreConfig::new(&started.database_url) })?;
-        let microsoft = microsoft_client(started.microsoft.clone(), &clock, &ids)?;
+        let clouds = microsoft_clouds(started.microsoft.clone(), &clock, &ids)?;
+        let apps = Apps::new(AppsDeps {
+            store: store.clone(),
+            clouds,
+            master_keys: None,
+            clock: clock.clone(),
+            ids: ids.clone(),
+        });
         let dashboard: Url = started.addresses.dashboard.parse()?;
         // Nobody listens there for these journeys: the callbacks are read off the redirects.
         let redirects =
             LinkingConfig::new(dashboard.join(web::SIGN_IN_CALLBACK)?, dashboard.join(web::LINK_CALLBACK)?);
-        let deps = LinkingDeps { store: store.clone(), microsoft, clock: clock.clone(), ids: ids.clone() };
+        let deps = LinkingDeps { store: store.clone(), apps, clock: clock.clone(), ids: ids.clone() };
         Ok(Self { data, store, linking: Linking::new(deps, redirects), simulator, clock, ids })
     }
 
@@ -82,7 +90,7 @@ impl<'a> Seed<'a> {
     }
 
     async fn sign_in(&self) -> anyhow::Result<SignedIn> {
-        let (url, pending) = self.linking.begin_sign_in().await?;
+        let (url, pending) = self.linking.begin_sign_in(self.linking.clouds()[0]).await?;
         let back = self.simulator.sign_in(&url, ADMIN).await?;
         let field =
             |name: &str| back.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
@@ -107,7 +115,7 @@ impl<'a> Seed<'a> {
 
     async fn link(&self, org: OrgId, who: &SignedIn) -> anyhow::Result<()> {
         let mut tx = self.store.org(org).await?;
-        let linked = links::by_tenant(&mut tx, who.identity.tid).await?;
+        let linked = links::by_tenant(&mut tx, who.identity.cloud.as_str(), who.identity.tid).await?;
         tx.commit().await?;
         // Once linked, what people do with the link is theirs.
         if linked.is_some() || self.data.recall("linked").is_some() {
@@ -177,10 +185,11 @@ impl<'a> Seed<'a> {
         let edge = match known {
             Some(edge) => edge.id,
             None => {
-                let site = edges::list_sites(&mut tx).await?.into_iter().find(|site| site.name == SITE);
+                // The one that the organization was made with.
+                let site = edges::list_sites(&mut tx).await?.into_iter().next();
                 let site = match site {
                     Some(site) => site,
-                    None => edges::create_site(&mut tx, ids, now, actor, SITE).await?,
+                    None => edges::create_site(&mut tx, ids, now, actor, FIRST_SITE).await?,
                 };
                 let made = edges::create_edge(&mut tx, ids, now, actor, site.id, name).await?;
                 made.context("the site went away")?

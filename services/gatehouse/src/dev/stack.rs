@@ -14,7 +14,7 @@ use super::bundle_key::BundleKey;
 use super::data::Data;
 use super::supervise::{Kept, Spec, log_file, wait_until};
 use super::{env_file, say};
-use crate::config::MicrosoftConfig;
+use crate::config::{CloudConfig, MicrosoftConfig};
 
 const OWNER: &str = "gatehouse_owner";
 const APP: &str = "gatehouse_app";
@@ -62,6 +62,7 @@ impl Stack {
         let addresses = ports.addresses();
         let certificate = AppCertificate::ensure(data)?;
         let bundle_key = BundleKey::ensure(data)?;
+        let master_key = data.master_key()?;
         say("Starting the Microsoft simulator and every role of Gatehouse");
         self.simulator(data, &ports, &certificate)?;
         let redis_url = servers.redis_url();
@@ -81,6 +82,7 @@ impl Stack {
                 ("MICROSOFT_CLIENT_ID", CLIENT_ID.to_owned()),
                 ("MICROSOFT_CLIENT_CERTIFICATE_FILE", certificate.with_key.display().to_string()),
                 ("BUNDLE_SIGNING_KEY_FILE", bundle_key.path.display().to_string()),
+                ("MASTER_KEY_FILE", master_key.display().to_string()),
                 ("SYNC_SWEEP_INTERVAL_SECONDS", SWEEP_SECONDS.to_owned()),
             ];
             self.role(data, role, settings)?;
@@ -241,14 +243,10 @@ impl Ports {
 
 fn microsoft(addresses: &Addresses, certificate: &AppCertificate) -> anyhow::Result<MicrosoftConfig> {
     let base: url::Url = addresses.simulator.parse()?;
-    let pem = std::fs::read_to_string(&certificate.with_key)?;
-    let certificate = microsoft::Certificate::from_pem(&pem, &pem.as_str().into())?;
-    Ok(MicrosoftConfig {
-        cloud: microsoft::Cloud::custom(base.clone(), base),
-        client_id: CLIENT_ID.parse()?,
-        credential: microsoft::Credential::Certificate(Box::new(certificate)),
-        request_timeout: Duration::from_secs(30),
-    })
+    let files = microsoft::CredentialFiles::certificates([certificate.with_key.clone()]);
+    let app = microsoft::AppRegistration::from_files(CLIENT_ID.parse()?, files)?;
+    let cloud = microsoft::Cloud::custom(base.clone(), base);
+    Ok(MicrosoftConfig { clouds: vec![CloudConfig { cloud, app }], request_timeout: Duration::from_secs(30) })
 }
 
 fn make_database(servers: &Servers, app_password: &str, owner_password: &str) -> anyhow::Result<()> {

@@ -11,14 +11,15 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 use uuid::Uuid;
 
-/// What is asked for. `ethernetMacAddress` is null in lists whatever one asks; a single GET has it.
+/// What is asked for. `ethernetMacAddress` and `udid` are null in lists whatever one asks; a single GET has them.
 pub(super) const SELECT: &str = "id,deviceName,serialNumber,azureADDeviceId,wiFiMacAddress,ethernetMacAddress,\
 complianceState,complianceGracePeriodExpirationDateTime,lastSyncDateTime,enrolledDateTime,operatingSystem,osVersion,\
 managedDeviceOwnerType,isEncrypted,jailBroken,partnerReportedThreatState,deviceCategoryDisplayName,manufacturer,\
-model,userPrincipalName,managementState";
+model,userPrincipalName,managementState,udid";
 
 /// Longer texts are cut: names of hundreds of characters are somebody's mischief.
 const TEXT_CHARS_MAX: usize = 256;
+const RAW_CHARS_MAX: usize = 1024;
 
 /// A managed device as Graph knows it, normalized.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,10 @@ pub struct GraphDevice {
     pub model: Option<String>,
     pub user_principal_name: Option<String>,
     pub management_state: Option<String>,
+    /// Only a single GET knows it.
+    pub udid: Option<String>,
+    /// The record as it came, of the properties that are asked for: an object of texts, numbers and booleans.
+    pub raw: Value,
 }
 
 impl GraphDevice {
@@ -75,6 +80,8 @@ impl GraphDevice {
             model: word("model"),
             user_principal_name: word("userPrincipalName"),
             management_state: word("managementState"),
+            udid: word("udid"),
+            raw: raw(value),
         })
     }
 
@@ -103,6 +110,8 @@ impl GraphDevice {
             model,
             user_principal_name,
             management_state,
+            udid: _,
+            raw: _,
         } = self;
         DeviceFacts {
             link,
@@ -145,18 +154,32 @@ pub(super) fn text(value: &Value) -> Option<String> {
     (!clean.is_empty()).then(|| clean.to_owned())
 }
 
+/// The selected properties, unchanged but for what PostgreSQL's `jsonb` refuses (NUL) or nobody reads (texts beyond
+/// [`RAW_CHARS_MAX`], values within values).
+fn raw(value: &Value) -> Value {
+    let clean = |value: &Value| match value {
+        Value::String(text) => {
+            Some(text.chars().filter(|c| *c != '\0').take(RAW_CHARS_MAX).collect::<String>().into())
+        }
+        Value::Array(_) | Value::Object(_) => None,
+        other => Some(other.clone()),
+    };
+    let field = |name: &str| Some((name.to_owned(), clean(value.get(name)?)?));
+    Value::Object(SELECT.split(',').filter_map(field).collect())
+}
+
 /// Never the all-zero GUID, which stands for "none".
-fn guid(value: &Value) -> Option<Uuid> {
+pub(super) fn guid(value: &Value) -> Option<Uuid> {
     Uuid::parse_str(value.as_str()?.trim()).ok().filter(|id| !id.is_nil())
 }
 
 /// Twelve digits as a rule; any usual notation is read. Zeros and group addresses are no station's.
-fn mac(value: &Value) -> Option<Mac> {
+pub(super) fn mac(value: &Value) -> Option<Mac> {
     value.as_str()?.parse().ok().filter(|mac: &Mac| mac.is_station())
 }
 
 /// A boolean, also as `jailBroken` has it: the strings "True", "False" and "Unknown".
-fn boolean(value: &Value) -> Option<bool> {
+pub(super) fn boolean(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(known) => Some(*known),
         Value::String(word) if word.trim().eq_ignore_ascii_case("true") => Some(true),
@@ -180,7 +203,7 @@ fn instant(value: &Value) -> Option<OffsetDateTime> {
 }
 
 /// What firmware says where nobody wrote a serial number: thousands of machines share it.
-fn is_placeholder(serial: &str) -> bool {
+pub(super) fn is_placeholder(serial: &str) -> bool {
     const PLACEHOLDERS: &[&str] = &[
         "default string",
         "n/a",

@@ -52,6 +52,18 @@ fn a_listed_record() {
             model: Some("XPS".to_owned()),
             user_principal_name: Some("u@contoso.com".to_owned()),
             management_state: None,
+            udid: None,
+            raw: json!({
+                "id": "7809c88c-b33b-4c1c-94e0-00ce3175037b", "deviceName": "LAPTOP01", "serialNumber": "",
+                "azureADDeviceId": "e266c39a-0000-4000-8000-000000000001", "wiFiMacAddress": "D46E0E022896",
+                "ethernetMacAddress": null, "complianceState": "compliant",
+                "complianceGracePeriodExpirationDateTime": "9999-12-31T23:59:59Z",
+                "lastSyncDateTime": "2024-07-01T23:17:06Z", "enrolledDateTime": "2022-04-22T12:59:11Z",
+                "operatingSystem": "Windows", "osVersion": "10.0.22631.3737", "managedDeviceOwnerType": "personal",
+                "isEncrypted": false, "jailBroken": "Unknown", "partnerReportedThreatState": "unknown",
+                "deviceCategoryDisplayName": "Unknown", "manufacturer": "Dell", "model": "XPS",
+                "userPrincipalName": "u@contoso.com", "udid": null,
+            }),
         }
     );
     let link = LinkId(Uuid::from_u128(1));
@@ -165,7 +177,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     /// Whatever Graph sends, a record reads, and PostgreSQL takes its texts.
     #[test]
-    fn any_record_reads(values in prop::collection::vec(any_json(), 21)) {
+    fn any_record_reads(values in prop::collection::vec(any_json(), 22)) {
         let mut record = json!({});
         for (name, value) in SELECT.split(',').zip(values) {
             record[name] = value;
@@ -180,6 +192,12 @@ proptest! {
             prop_assert!(!text.chars().any(char::is_control));
         }
         prop_assert!(!device.compliance.as_str().contains('\0'));
+        prop_assert!(!device.raw.to_string().contains("\\u0000"));
+        for (name, value) in device.raw.as_object().unwrap() {
+            prop_assert!(SELECT.split(',').any(|known| known == name));
+            prop_assert!(value.as_str().is_none_or(|text| text.chars().count() <= RAW_CHARS_MAX));
+            prop_assert!(!value.is_array() && !value.is_object());
+        }
         prop_assert!(device.wifi_mac.is_none_or(|mac| mac.is_station()));
         for at in [device.grace_expires_at, device.last_check_in, device.enrolled_at].into_iter().flatten() {
             prop_assert_eq!(at.nanosecond() % 1000, 0);

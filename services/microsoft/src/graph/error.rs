@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::link::LinkState;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::aadsts::{TokenError, cut};
 use crate::http::{Answer, HttpError};
@@ -26,12 +27,27 @@ pub enum GraphError {
     /// 403: the permission is not (or not yet) in the token.
     #[error("Microsoft Graph refuses access to managed devices: {detail}")]
     Forbidden { detail: String },
+    /// 403 of the directory: `Device.Read.All` is not (or not yet) in the token. Intune may answer all the same.
+    #[error("Microsoft Graph refuses access to the directory's devices: {detail}")]
+    DirectoryForbidden { detail: String },
+    /// 404, 405 or 501 of `devices/delta`: this directory does not tell what changed. Intune may answer all the same.
+    #[error("Microsoft Graph does not tell what changes in this directory: {detail}")]
+    DirectoryWithoutDelta { detail: String },
     /// The tenant has no active Intune subscription.
     #[error("the tenant has no active Intune subscription: {detail}")]
     NoIntune { detail: String },
     /// The page's token expired: begin the sweep again.
     #[error("the next page can no longer be fetched; begin again at the first")]
     PageExpired,
+    /// 410: the delta's token expired. Start over.
+    #[error("the directory's changes can no longer be told from there; start over")]
+    DeltaExpired,
+    /// Graph ignored a filter, as it does without a word: devices came, and none fits.
+    #[error("Microsoft Graph ignored the filter by {property}")]
+    FilterIgnored { property: &'static str },
+    /// A filtered answer did not come to its end within the pages that are read.
+    #[error("Microsoft Graph did not finish its search by {property}")]
+    Unfinished { property: &'static str },
     /// 400: Graph does not understand the request.
     #[error("Microsoft Graph refuses the request: {detail}")]
     BadRequest { detail: String },
@@ -57,7 +73,12 @@ impl GraphError {
             | Self::Protocol { .. } => LinkState::Unreachable,
             Self::Forbidden { .. } => LinkState::PermissionMissing,
             Self::NoIntune { .. } => LinkState::NoIntune,
-            Self::PageExpired => return None,
+            Self::DirectoryForbidden { .. }
+            | Self::DirectoryWithoutDelta { .. }
+            | Self::PageExpired
+            | Self::DeltaExpired
+            | Self::FilterIgnored { .. }
+            | Self::Unfinished { .. } => return None,
         })
     }
 
@@ -68,6 +89,19 @@ impl GraphError {
             Self::Throttled { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
             Self::Token(error) => error.retry_after,
             _ => None,
+        }
+    }
+
+    /// What Microsoft said, without our words around it where there are such.
+    pub(crate) fn detail(self) -> String {
+        match self {
+            Self::Unavailable { detail, .. }
+            | Self::Unauthorized { detail }
+            | Self::Forbidden { detail }
+            | Self::NoIntune { detail }
+            | Self::BadRequest { detail }
+            | Self::Protocol { detail } => detail,
+            other => other.to_string(),
         }
     }
 
@@ -83,10 +117,15 @@ impl GraphError {
 
     /// What an answer other than success means.
     pub(crate) fn classify(answer: &Answer) -> Self {
-        let body = Body::read(&answer.body);
-        let retry_after = answer.retry_after.or(body.retry_after);
-        let detail = body.detail(answer.status.as_u16());
-        match answer.status.as_u16() {
+        Self::of(answer.status.as_u16(), answer.retry_after, &answer.body)
+    }
+
+    /// The same, by its parts. `body` may be anything.
+    pub(crate) fn of(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
+        let body = Body::read(body);
+        let retry_after = retry_after.or(body.retry_after);
+        let detail = body.detail(status);
+        match status {
             429 => Self::Throttled { retry_after },
             408 | 500..=599 => Self::Unavailable { retry_after, detail },
             401 => Self::Unauthorized { detail },
@@ -110,10 +149,25 @@ impl From<HttpError> for GraphError {
     }
 }
 
+/// Why a 404 to a single record does not mean that there is none; `None` where it does. A tenant without a
+/// subscription says nothing about the record, and neither does a page of something in between.
+pub(crate) fn not_about_the_record(body: &[u8]) -> Option<GraphError> {
+    match GraphError::of(404, None, body) {
+        error @ GraphError::NoIntune { .. } => Some(error),
+        _ if body.trim_ascii().is_empty() || serde_json::from_slice::<IgnoredAny>(body).is_ok() => None,
+        _ => Some(GraphError::protocol("a 404 that is not Microsoft Graph's")),
+    }
+}
+
 /// OData's complaint about a property in `$select` that the schema does not have.
 pub(crate) fn names_unknown_property(answer: &Answer) -> bool {
-    answer.status.as_u16() == 400 && {
-        let message = Body::read(&answer.body).message.to_lowercase();
+    complains_of_property(answer.status.as_u16(), &answer.body)
+}
+
+/// The same, by its parts.
+pub(crate) fn complains_of_property(status: u16, body: &[u8]) -> bool {
+    status == 400 && {
+        let message = Body::read(body).message.to_lowercase();
         message.contains("could not find a property named") || message.contains("parsing odata select")
     }
 }

@@ -1,31 +1,37 @@
 //! Microsoft Graph v1.0, for one tenant, with app-only tokens.
 
+mod batch;
+mod delta;
 mod device;
 mod error;
+mod find;
 mod next_link;
+mod request;
 
 #[cfg(test)]
 mod tests;
 
 use domain::DeviceId;
 use http::StatusCode;
-use secrecy::ExposeSecret;
 use serde::Deserialize;
-use url::Url;
 use uuid::Uuid;
 
+pub use batch::{Adapters, BATCH_MAX, BatchItem};
+pub use delta::{DeltaItem, DeltaLink, DeltaNext, DeltaPage, DeltaStart, RemovedReason};
 pub use device::GraphDevice;
 pub use error::GraphError;
+pub use find::DeviceFilter;
 pub use next_link::NextLink;
 
 use crate::Microsoft;
 use crate::http::Answer;
-use crate::token::AccessToken;
 
 /// The most that `$top` may ask for.
 pub const PAGE_SIZE_MAX: u16 = 1000;
 
 const DEVICES: &str = "/v1.0/deviceManagement/managedDevices";
+/// The same, as a batch names it: below the version.
+const MANAGED_DEVICES: &str = "/deviceManagement/managedDevices";
 
 /// Graph for one tenant. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -95,7 +101,7 @@ impl Graph {
             return Err(if expired { GraphError::PageExpired } else { error });
         }
         let page: WirePage = parse(&answer)?;
-        let next = page.next_link.filter(|link| !link.is_empty()).map(NextLink::from);
+        let next = page.next();
         if let Some(next) = &next {
             // Refused now rather than by whoever resumes from a stored cursor.
             next.pinned_to(&base)?;
@@ -125,7 +131,7 @@ impl Graph {
                 // Never take another device's record for the one that was asked for.
                 device.map(Some).ok_or_else(|| GraphError::protocol("the record bears another id"))
             }
-            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::NOT_FOUND => error::not_about_the_record(&answer.body).map_or(Ok(None), Err),
             _ => Err(GraphError::classify(&answer)),
         }
     }
@@ -161,35 +167,6 @@ impl Graph {
     /// propagated lacks its roles until it expires.
     pub async fn forget_token(&self) {
         self.microsoft.forget_tokens(self.tid).await;
-    }
-
-    /// A GET with the tenant's token; on 401 once more with a new token.
-    async fn get(&self, what: &'static str, url: Url) -> Result<Answer, GraphError> {
-        let token = self.microsoft.graph_token(self.tid).await?;
-        let answer = self.get_with(what, &url, &token).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
-        }
-        self.microsoft.forget_token(self.tid, &token).await;
-        let token = self.microsoft.graph_token(self.tid).await?;
-        self.get_with(what, &url, &token).await
-    }
-
-    async fn get_with(
-        &self,
-        what: &'static str,
-        url: &Url,
-        token: &AccessToken,
-    ) -> Result<Answer, GraphError> {
-        let http = &self.microsoft.0.http;
-        let request = http
-            .client()
-            .get(url.clone())
-            .bearer_auth(token.secret().expose_secret())
-            .header(http::header::ACCEPT, "application/json")
-            .build()
-            .map_err(|error| GraphError::protocol(error.without_url().to_string()))?;
-        Ok(http.send(what, request).await?)
     }
 }
 

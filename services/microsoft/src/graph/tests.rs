@@ -128,6 +128,19 @@ async fn one_device() {
 }
 
 #[tokio::test]
+async fn not_every_404_says_that_a_device_is_gone() {
+    let (stub, graph) = stub().await;
+    let id: DeviceId = ID.parse().unwrap();
+    let path = format!("{DEVICES}/{ID}");
+    let unlicensed =
+        json!({"error": {"code": "NotFound", "message": "Request not applicable to target tenant."}});
+    stub.on(&path, [testing::json(404, &unlicensed)]);
+    assert!(matches!(graph.device(id).await, Err(GraphError::NoIntune { .. })));
+    stub.on(&path, [testing::text(404, "<html>Nothing is served here</html>")]);
+    assert!(matches!(graph.device(id).await, Err(GraphError::Protocol { .. })), "a proxy's page");
+}
+
+#[tokio::test]
 async fn one_new_token_after_a_401() {
     let (stub, graph) = stub().await;
     let refused =

@@ -162,3 +162,60 @@ async fn a_command_expires() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_command_is_handed_out_when_its_turn_comes() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let (first, second) = (session(&process, &tenant).await, uuid::Uuid::from_u128(2));
+    let later = world.command_at(&tenant, first, 2).await;
+    let soon = world.command_at(&tenant, second, 1).await;
+    assert!(fetch(&process, &tenant, 0).await.is_empty());
+    // The poll looks again when the first one's turn comes, long before it would by itself.
+    let clock = world.clock.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        clock.advance(time::Duration::seconds(1));
+    });
+    let started = Instant::now();
+    let ids = |commands: &[Value]| commands.iter().map(|command| command["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&fetch(&process, &tenant, 30).await), [json!(soon)]);
+    assert!(started.elapsed() < Duration::from_secs(9), "the poll slept past its turn");
+    assert!(fetch(&process, &tenant, 0).await.is_empty());
+    world.advance(1);
+    assert_eq!(ids(&fetch(&process, &tenant, 0).await), [json!(later)]);
+}
+
+#[tokio::test]
+async fn what_is_held_is_handed_to_nobody() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let session = session(&process, &tenant).await;
+    let id = world.command(&tenant, session).await;
+    let hold = domain::HoldId(uuid::Uuid::from_u128(9));
+    let session = domain::SessionId(session);
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    assert!(store::commands::hold(&mut tx, &world.ids, world.now(), session, hold).await.unwrap());
+    tx.commit().await.unwrap();
+    assert!(fetch(&process, &tenant, 0).await.is_empty());
+    let ack = format!("/v1/nac/commands/{id}/ack");
+    process.post(&ack, &tenant.token, &json!({"result": "ack"})).await;
+    // However long an admin takes, it does not expire.
+    world.advance(7200);
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    assert_eq!(store::commands_edge::expire_due(&mut tx, &world.ids, world.now(), 10).await.unwrap(), 0);
+    let (now, expires) = (world.now(), world.now() + time::Duration::minutes(10));
+    assert!(store::commands::release(&mut tx, &world.ids, now, session, now, expires).await.unwrap());
+    tx.commit().await.unwrap();
+    world.advance(1);
+    assert_eq!(fetch(&process, &tenant, 0).await[0]["id"], json!(id));
+    let states: Vec<String> = sqlx::query_scalar(
+        "SELECT detail->>'state' FROM event WHERE kind = 'NAC_CLIENT_COA_REAUTH' ORDER BY id",
+    )
+    .fetch_all(&world.admin)
+    .await
+    .unwrap();
+    assert_eq!(states, ["pending", "held", "pending", "delivered"]);
+}

@@ -11,6 +11,7 @@ mod events;
 mod fields;
 mod freeradius;
 mod isolation;
+mod looks;
 mod outages;
 mod policy;
 mod proxy;

@@ -106,6 +106,48 @@ async fn commands_come_as_they_are_made_and_again_from_where_the_edge_lost_them(
 }
 
 #[tokio::test]
+async fn a_stream_brings_a_command_when_its_turn_comes_and_resumes_in_that_order() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    // Nothing but its turn brings a command in time.
+    let slow = Duration::from_secs(60);
+    let process = world.process_with(NacConfig {
+        stream_recheck: slow,
+        poll_recheck_without_bus: slow,
+        ..world.config.clone()
+    });
+    let (one, two) = (session(&process, &tenant, "s-1").await, session(&process, &tenant, "s-2").await);
+    let late = world.command_at(&tenant, one, 2).await.to_string();
+    let soon = world.command_at(&tenant, two, 1).await.to_string();
+    let clock = world.clock.clone();
+    let mut connection = Connection::open(&process, &tenant, None).await;
+    let passing = tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            clock.advance(time::Duration::seconds(1));
+        }
+    });
+    let (id, _) = connection.command().await.unwrap();
+    assert_eq!(id, soon, "the longest due first");
+    // Its id is the smaller one, and yet it went out after the other.
+    assert_eq!(connection.command().await.unwrap().0, late);
+    passing.await.unwrap();
+    drop(connection);
+    let mut connection = Connection::open(&process, &tenant, Some(&soon)).await;
+    assert_eq!(connection.command().await.unwrap().0, late);
+    drop(connection);
+    // What was told stays told, so that planning does not take it for a command that no edge knows.
+    assert_eq!(world.count("SELECT count(*) FROM command WHERE state = 'delivered'").await, 2);
+
+    // Neither does a stream that begins bring what is not due.
+    let third = session(&process, &tenant, "s-3").await;
+    let third = world.command_at(&tenant, third, 3_600).await.to_string();
+    let mut connection = Connection::open(&process, &tenant, Some(&late)).await;
+    let silence = tokio::time::timeout(Duration::from_millis(500), connection.command()).await;
+    assert!(silence.is_err(), "{third} is not due");
+}
+
+#[tokio::test]
 async fn a_newer_command_takes_the_place_of_the_one_before() {
     let world = World::new().await;
     let tenant = world.tenant(1).await;

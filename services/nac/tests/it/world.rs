@@ -156,7 +156,7 @@ impl World {
         let link = LinkId(Uuid::from_u128((0xb << 124) + n));
         let tid = Uuid::from_u128((0xc << 124) + n);
         let mut tx = self.store.org(org).await.unwrap();
-        orgs::insert(&mut tx, &format!("Org {n}"), tid, now).await.unwrap();
+        orgs::insert(&mut tx, &format!("Org {n}"), "global", tid, now).await.unwrap();
         let actor = Actor::system();
         let site = edges::create_site(&mut tx, ids, now, &actor, "Site").await.unwrap().id;
         let edge = edges::create_edge(&mut tx, ids, now, &actor, site, "Edge").await.unwrap().unwrap();
@@ -245,6 +245,29 @@ impl World {
             expires_at: self.now() + time::Duration::minutes(10),
         };
         let id = commands::insert(&mut tx, &self.ids, self.now(), new).await.unwrap();
+        tx.commit().await.unwrap();
+        id
+    }
+
+    /// A command whose turn comes in so many seconds.
+    pub async fn command_at(&self, tenant: &Tenant, session: Uuid, seconds: i64) -> CommandId {
+        let due = self.now() + time::Duration::seconds(seconds);
+        let mut tx = self.store.org(tenant.org).await.unwrap();
+        let new = commands::NewCommand {
+            edge: tenant.edge,
+            site: tenant.site,
+            session: SessionId(session),
+            session_key: "s-1".to_owned(),
+            mac: Some(COMPLIANT.parse().unwrap()),
+            kind: CoaKind::Reauth,
+            cause: CoaCause::ComplianceChanged,
+            from: Outcome::default(),
+            to: Outcome { permit: true, ..Outcome::default() },
+            answered_at: Some(self.now()),
+            expires_at: due + time::Duration::minutes(10),
+        };
+        let plan = commands::Plan { not_before: Some(due), ..commands::Plan::default() };
+        let id = commands::plan(&mut tx, &self.ids, self.now(), new, plan).await.unwrap();
         tx.commit().await.unwrap();
         id
     }

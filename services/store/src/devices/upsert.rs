@@ -2,6 +2,7 @@
 
 use domain::LinkId;
 use domain::device::DeviceFacts;
+use serde_json::Value;
 use sqlx::types::mac_address::MacAddress;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -16,10 +17,20 @@ pub struct DeviceWrite {
     pub ordinal: u32,
     /// SHA-256.
     pub content_hash: [u8; 32],
+    pub udid: Option<String>,
+    /// The record as Microsoft Graph gave it.
+    pub raw: Option<Value>,
+    /// A single GET, which knows adapters and UDID; a list knows neither.
+    pub single: bool,
+    /// When it is worth a look of its own.
+    pub next_look_at: Option<OffsetDateTime>,
+    /// Looks in a row that showed nothing new.
+    pub idle_looks: u32,
 }
 
-/// Inserts and updates in one statement. A stored record that was fetched later than the one given stays; an
-/// Ethernet MAC that the given record lacks stays as well, because LIST never shows it.
+/// Inserts and updates in one statement. A stored record that was fetched later than the one given stays. Ethernet
+/// MAC and UDID stay where a list brought the record, which never shows them; where it tells of other hardware, they
+/// are due to be asked for again.
 pub async fn upsert(tx: &mut OrgTx, link: LinkId, writes: &[DeviceWrite]) -> Result<u64> {
     if writes.is_empty() {
         return Ok(0);
@@ -30,16 +41,26 @@ pub async fn upsert(tx: &mut OrgTx, link: LinkId, writes: &[DeviceWrite]) -> Res
         "INSERT INTO device (org_id, link_id, id, ordinal, content_hash, name, name_key, serial, serial_key, entra_id,
              wifi_mac, ethernet_mac, compliance, grace_expires_at, last_check_in, fetched_at, missing_since,
              enrolled_at, os, os_version, owner, encrypted, jailbroken, threat_state, category, manufacturer, model,
-             user_principal_name, management_state)
+             user_principal_name, management_state, udid, raw, enriched_at, next_look_at, idle_looks)
          SELECT $1, $2, * FROM unnest($3::uuid[], $4::int[], $5::bytea[], $6::text[], $7::text[], $8::text[],
              $9::text[], $10::uuid[], $11::macaddr[], $12::macaddr[], $13::text[], $14::timestamptz[],
              $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::text[],
              $20::text[], $21::text[], $22::bool[], $23::bool[], $24::text[], $25::text[], $26::text[], $27::text[],
-             $28::text[], $29::text[])
+             $28::text[], $29::text[], $30::text[], $31::jsonb[], $32::timestamptz[], $33::timestamptz[],
+             $34::int[])
          ON CONFLICT (org_id, link_id, id) DO UPDATE SET
              content_hash = excluded.content_hash, name = excluded.name, name_key = excluded.name_key,
              serial = excluded.serial, serial_key = excluded.serial_key, entra_id = excluded.entra_id,
-             wifi_mac = excluded.wifi_mac, ethernet_mac = coalesce(excluded.ethernet_mac, device.ethernet_mac),
+             wifi_mac = excluded.wifi_mac,
+             ethernet_mac = CASE WHEN excluded.enriched_at IS NOT NULL THEN excluded.ethernet_mac
+                 ELSE coalesce(excluded.ethernet_mac, device.ethernet_mac) END,
+             udid = CASE WHEN excluded.enriched_at IS NOT NULL THEN excluded.udid
+                 ELSE coalesce(excluded.udid, device.udid) END,
+             enriched_at = CASE WHEN excluded.enriched_at IS NOT NULL THEN excluded.enriched_at
+                 WHEN (device.wifi_mac, device.serial, device.model, device.enrolled_at) IS DISTINCT FROM
+                      (excluded.wifi_mac, excluded.serial, excluded.model, excluded.enrolled_at) THEN NULL
+                 ELSE device.enriched_at END,
+             raw = excluded.raw, next_look_at = excluded.next_look_at, idle_looks = excluded.idle_looks,
              compliance = excluded.compliance, grace_expires_at = excluded.grace_expires_at,
              last_check_in = excluded.last_check_in, fetched_at = excluded.fetched_at,
              missing_since = excluded.missing_since, enrolled_at = excluded.enrolled_at, os = excluded.os,
@@ -77,6 +98,11 @@ pub async fn upsert(tx: &mut OrgTx, link: LinkId, writes: &[DeviceWrite]) -> Res
         &c.model as &[Option<&str>],
         &c.user_principal_name as &[Option<&str>],
         &c.management_state as &[Option<&str>],
+        &c.udid as &[Option<&str>],
+        &c.raw as &[Option<&Value>],
+        &c.enriched_at as &[Option<OffsetDateTime>],
+        &c.next_look_at as &[Option<OffsetDateTime>],
+        &c.idle_looks,
     )
     .execute(tx.conn())
     .await?;
@@ -113,12 +139,19 @@ struct Columns<'a> {
     model: Vec<Option<&'a str>>,
     user_principal_name: Vec<Option<&'a str>>,
     management_state: Vec<Option<&'a str>>,
+    udid: Vec<Option<&'a str>>,
+    raw: Vec<Option<&'a Value>>,
+    enriched_at: Vec<Option<OffsetDateTime>>,
+    next_look_at: Vec<Option<OffsetDateTime>>,
+    idle_looks: Vec<i32>,
 }
 
 impl<'a> Columns<'a> {
     fn of(writes: &'a [DeviceWrite]) -> Result<Self> {
         let mut c = Self::default();
-        for DeviceWrite { facts, ordinal, content_hash } in writes {
+        for write in writes {
+            let DeviceWrite { facts, ordinal, content_hash, udid, raw, single, next_look_at, idle_looks } =
+                write;
             let DeviceFacts {
                 link: _,
                 id,
@@ -172,6 +205,11 @@ impl<'a> Columns<'a> {
             c.model.push(model.as_deref());
             c.user_principal_name.push(user_principal_name.as_deref());
             c.management_state.push(management_state.as_deref());
+            c.udid.push(udid.as_deref());
+            c.raw.push(raw.as_ref());
+            c.enriched_at.push(single.then_some(*fetched_at));
+            c.next_look_at.push(*next_look_at);
+            c.idle_looks.push(i32::try_from(*idle_looks).unwrap_or(i32::MAX));
         }
         Ok(c)
     }

@@ -1,4 +1,6 @@
-//! Linked accounts and what their sweeps did.
+//! Linked accounts and what is done for them.
+
+pub mod work;
 
 use domain::LinkId;
 use domain::link::LinkState;
@@ -14,6 +16,8 @@ pub struct LinkView {
     pub provider: String,
     pub tid: Uuid,
     pub tenant_name: String,
+    /// Of the organization's own app registration; `None`: Gatehouse's is used.
+    pub client_id: Option<Uuid>,
     pub state: LinkState,
     /// What Microsoft said.
     pub state_detail: Option<String>,
@@ -22,6 +26,7 @@ pub struct LinkView {
     pub linked_at: OffsetDateTime,
     /// Start of the last sweep that went through.
     pub confirmed_at: Option<OffsetDateTime>,
+    /// Counted to [`work::COUNT_MAX`]; of a larger fleet, what the last whole sweep saw.
     pub devices: i64,
     /// When the next sweep is due; `None` where no job exists.
     pub next_due_at: Option<OffsetDateTime>,
@@ -54,6 +59,22 @@ impl LinkView {
     }
 }
 
+/// A linked account, for a choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkName {
+    pub id: LinkId,
+    pub tenant_name: String,
+}
+
+/// The linked accounts by name, the oldest first.
+pub async fn names(tx: &mut OrgTx) -> Result<Vec<LinkName>> {
+    let org = tx.org().uuid();
+    let rows = sqlx::query!("SELECT id, tenant_name FROM link WHERE org_id = $1 ORDER BY linked_at, id", org)
+        .fetch_all(tx.conn())
+        .await?;
+    Ok(rows.into_iter().map(|r| LinkName { id: LinkId(r.id), tenant_name: r.tenant_name }).collect())
+}
+
 /// Every linked account, the oldest first.
 pub async fn list(tx: &mut OrgTx) -> Result<Vec<LinkView>> {
     select(tx, None).await
@@ -69,7 +90,13 @@ async fn select(tx: &mut OrgTx, link: Option<LinkId>) -> Result<Vec<LinkView>> {
     let rows = sqlx::query!(
         r#"SELECT l.id, l.provider, l.tid, l.tenant_name, l.state, l.state_detail, l.state_since, l.linked_by_name,
                   l.linked_at, l.confirmed_at,
-                  (SELECT count(*) FROM device d WHERE d.org_id = l.org_id AND d.link_id = l.id) AS "devices!",
+                  (SELECT a.client_id FROM app_registration a WHERE a.org_id = l.org_id AND a.id = l.app_id)
+                      AS client_id,
+                  (SELECT count(*) FROM (SELECT FROM device d WHERE d.org_id = l.org_id AND d.link_id = l.id
+                                         LIMIT $3) d) AS "devices!",
+                  (SELECT w.seen FROM sync_run w WHERE w.org_id = l.org_id AND w.link_id = l.id
+                       AND w.finished_at IS NOT NULL AND w.error IS NULL ORDER BY w.started_at DESC LIMIT 1)
+                      AS "swept?",
                   j.next_due_at AS "next_due_at?", j.requested_at AS "requested_at?", j.fails AS "fails?",
                   r.id AS "run_id?", r.started_at AS "run_started_at?", r.finished_at AS "run_finished_at?",
                   r.pages AS "run_pages?", r.seen AS "run_seen?", r.changed AS "run_changed?",
@@ -82,6 +109,7 @@ async fn select(tx: &mut OrgTx, link: Option<LinkId>) -> Result<Vec<LinkView>> {
            ORDER BY l.linked_at, l.id"#,
         org,
         link.map(LinkId::uuid),
+        work::COUNT_MAX,
     )
     .fetch_all(tx.conn())
     .await?;
@@ -105,13 +133,17 @@ async fn select(tx: &mut OrgTx, link: Option<LinkId>) -> Result<Vec<LinkView>> {
                 provider: r.provider,
                 tid: r.tid,
                 tenant_name: r.tenant_name,
+                client_id: r.client_id,
                 state: r.state.parse().map_err(|e| StoreError::corrupt("link.state", e))?,
                 state_detail: r.state_detail,
                 state_since: r.state_since,
                 linked_by_name: r.linked_by_name,
                 linked_at: r.linked_at,
                 confirmed_at: r.confirmed_at,
-                devices: r.devices,
+                devices: match r.swept {
+                    Some(swept) if r.devices >= work::COUNT_MAX => r.devices.max(i64::from(swept)),
+                    _ => r.devices,
+                },
                 next_due_at: r.next_due_at,
                 requested_at: r.requested_at,
                 fails: r.fails.unwrap_or_default(),
