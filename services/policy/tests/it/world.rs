@@ -42,7 +42,7 @@ pub async fn world() -> World {
     let store = Store::from_pool(app.await.unwrap());
     let org: OrgId = ids.make(clock.now());
     let mut tx = store.org(org).await.unwrap();
-    orgs::insert(&mut tx, "Example", ids.uuid(clock.now()), clock.now()).await.unwrap();
+    orgs::insert(&mut tx, "Example", "global", ids.uuid(clock.now()), clock.now()).await.unwrap();
     policies::create_draft(&mut tx, "Ada", clock.now()).await.unwrap();
     tx.commit().await.unwrap();
     let service = Policies::new(store.clone(), clock.clone(), ids.clone());
