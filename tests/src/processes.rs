@@ -34,7 +34,12 @@ pub struct Victim {
 
 impl Victim {
     /// `make` makes the command; `ready` is asked until it answers well.
-    pub fn new(name: &str, dir: &Path, ready: Url, make: impl Fn() -> Command + Send + Sync + 'static) -> Self {
+    pub fn new(
+        name: &str,
+        dir: &Path,
+        ready: Url,
+        make: impl Fn() -> Command + Send + Sync + 'static,
+    ) -> Self {
         let log = dir.join(format!("{name}.log"));
         Self { name: name.to_owned(), make: Box::new(make), ready, log, child: None }
     }

@@ -213,7 +213,15 @@ impl World {
         let key = request.session_id.clone().unwrap();
         let session = session_id(tenant.org, tenant.edge, &key);
         let keys = LookupPlan::of(&request).keys();
-        let record = DecisionRecord { org: tenant.org, session, session_key: key, request, answer, keys, offline: false };
+        let record = DecisionRecord {
+            org: tenant.org,
+            session,
+            session_key: key,
+            request,
+            answer,
+            keys,
+            offline: false,
+        };
         let mut tx = self.store.org(tenant.org).await.unwrap();
         events::record_batch(&mut tx, &[record]).await.unwrap();
         tx.commit().await.unwrap();

@@ -50,7 +50,15 @@ async fn record(store: &Store, org: OrgId, n: u32, clients: u32) {
         let decision = decide(Some(&policy), &input);
         let answer = Answer { id: ids.make(at), at, decision, found: MatchRecord::of(&found), compliance };
         let session = ids.make(at);
-        DecisionRecord { org, session, session_key: format!("s{i}"), request, answer, keys: Vec::new(), offline: false }
+        DecisionRecord {
+            org,
+            session,
+            session_key: format!("s{i}"),
+            request,
+            answer,
+            keys: Vec::new(),
+            offline: false,
+        }
     };
     let records: Vec<_> = (0..n).map(decided).collect();
     let mut tx = store.org(org).await.unwrap();
