@@ -439,10 +439,12 @@ async fn an_admin_brings_an_app_in_a_browser() {
     browser.go(&page(&format!("/apps/{id}"))).await;
     browser.click("#new-certificate").await;
     browser.see("not proven yet").await;
-    sqlx::query("UPDATE app_credential SET not_after = now() + interval '6 days' WHERE proven_at IS NOT NULL")
-        .execute(&mut app.database.superuser().await)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE app_credential SET not_after = now() + interval '6 days' WHERE proven_at IS NOT NULL",
+    )
+    .execute(&mut app.database.superuser().await)
+    .await
+    .unwrap();
     browser.go(&page(&format!("/apps/{id}"))).await;
     browser.find("#ends-soon").await;
     browser.screenshots("own-app-ends-soon").await;
