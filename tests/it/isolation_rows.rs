@@ -47,6 +47,26 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn connections_that_a_restart_of_postgresql_left_dead_fail_nobody() {
+    let database = Database::fresh().await;
+    let store = database.store();
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(store.system().await.unwrap());
+    }
+    drop(open);
+    let ended: i64 = sqlx::query_scalar(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+         WHERE datname = current_database() AND usename = 'gatehouse_app'",
+    )
+    .fetch_one(&mut database.superuser().await)
+    .await
+    .unwrap();
+    assert!(ended >= 4, "{ended} connections were open");
+    store.org(OrgId(Uuid::from_u128(1))).await.expect("a transaction, on a connection that is alive");
+}
+
+#[tokio::test]
 async fn the_role_of_processes_is_bound_by_policies() {
     let database = Database::fresh().await;
     let row = sqlx::query(

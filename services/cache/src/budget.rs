@@ -1,4 +1,4 @@
-//! Budgets that all processes share: token buckets in Redis, on Redis' own clock.
+//! Budgets that all processes share: what was taken within a window that slides, in Redis, on Redis' own clock.
 
 use std::fmt::Display;
 use std::sync::LazyLock;
@@ -8,30 +8,43 @@ use redis::Script;
 
 use crate::{Cache, Result, millis};
 
-/// The bucket holds `capacity` tokens and refills evenly within `window`. Kept: tokens, the time of the last look,
-/// and for readers the bucket's measures.
+/// What was taken, by twentieths of the window: no more than `capacity` within any window, wherever it begins. A
+/// bucket that refills evenly would give up to twice that, and Microsoft counts. Kept for readers: the measures.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local cost, capacity, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-        local needed = cost + tonumber(ARGV[4])
+        local needed, parts = cost + tonumber(ARGV[4]), 20
         local t = redis.call('TIME')
         local now = t[1] * 1000 + math.floor(t[2] / 1000)
         local parked = redis.call('PTTL', KEYS[2])
         if parked > 0 then return parked end
-        local held = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-        local tokens = tonumber(held[1]) or capacity
-        local at = tonumber(held[2]) or now
-        tokens = math.min(capacity, tokens + math.max(0, now - at) * capacity / window)
-        local wait = 0
-        if tokens >= needed then
-            tokens = tokens - cost
-        else
-            wait = math.ceil((needed - tokens) * window / capacity)
+        local width = math.ceil(window / parts)
+        local part = math.floor(now / width)
+        local held = redis.call('HGETALL', KEYS[1])
+        local used, live = 0, {}
+        for i = 1, #held, 2 do
+            local at = tonumber(held[i])
+            if at and (at < part - parts or at > part + parts) then
+                redis.call('HDEL', KEYS[1], held[i])
+            elseif at then
+                used = used + tonumber(held[i + 1])
+                live[#live + 1] = {at, tonumber(held[i + 1])}
+            end
         end
-        redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(now), 'capacity', ARGV[2],
-            'window', ARGV[3])
-        redis.call('PEXPIRE', KEYS[1], window)
+        local wait = 0
+        if used + needed <= capacity then
+            redis.call('HINCRBY', KEYS[1], string.format('%d', part), cost)
+        else
+            table.sort(live, function(a, b) return a[1] < b[1] end)
+            for _, one in ipairs(live) do
+                used = used - one[2]
+                wait = math.max(1, (one[1] + parts + 1) * width - now)
+                if used + needed <= capacity then break end
+            end
+        end
+        redis.call('HSET', KEYS[1], 'capacity', ARGV[2], 'window', ARGV[3])
+        redis.call('PEXPIRE', KEYS[1], (parts + 1) * width)
         return wait",
     )
 });
@@ -46,18 +59,24 @@ static PARK: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// What was taken and has not refilled yet, with the bucket's measures; nothing where the bucket is full.
+/// What was taken within the last window, with the budget's measures; nothing where nothing was.
 static USED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local held = redis.call('HMGET', KEYS[1], 'tokens', 'at', 'capacity', 'window')
-        local tokens, at = tonumber(held[1]), tonumber(held[2])
-        local capacity, window = tonumber(held[3]), tonumber(held[4])
-        if not (tokens and at and capacity and window) then return {} end
+        local measures = redis.call('HMGET', KEYS[1], 'capacity', 'window')
+        local capacity, window = tonumber(measures[1]), tonumber(measures[2])
+        if not (capacity and window) then return {} end
         local t = redis.call('TIME')
-        local now = t[1] * 1000 + math.floor(t[2] / 1000)
-        tokens = math.min(capacity, tokens + math.max(0, now - at) * capacity / window)
-        return {math.ceil(capacity - tokens), capacity, window}",
+        local now, parts = t[1] * 1000 + math.floor(t[2] / 1000), 20
+        local part = math.floor(now / math.ceil(window / parts))
+        local held = redis.call('HGETALL', KEYS[1])
+        local used = 0
+        for i = 1, #held, 2 do
+            local at = tonumber(held[i])
+            if at and at >= part - parts then used = used + tonumber(held[i + 1]) end
+        end
+        if used == 0 then return {} end
+        return {used, capacity, window}",
     )
 });
 
@@ -74,16 +93,16 @@ pub enum Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
     pub capacity: u32,
-    /// An empty bucket is full again after this.
+    /// What was taken is free again after this, and up to a twentieth more.
     pub window: Duration,
-    /// Left in the bucket for others who are in more of a hurry.
+    /// Left for others who are in more of a hurry.
     pub kept: u32,
 }
 
 /// How much of a budget is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetUse {
-    /// Taken, and not refilled yet.
+    /// Taken within the last window.
     pub used: u32,
     pub capacity: u32,
     pub window: Duration,
@@ -110,7 +129,7 @@ pub fn app_budget(client_id: impl Display, graph: &str) -> String {
 
 impl Cache {
     /// Takes `cost` from the budget `name` of `capacity` per `window`. A cost above the capacity is taken as the
-    /// capacity: it must wait for a full bucket, not for ever.
+    /// capacity: it must wait until nothing is in use, not for ever.
     pub async fn take_budget(
         &self,
         name: &str,
@@ -121,7 +140,7 @@ impl Cache {
         self.take_from(name, cost, Bucket { capacity, window, kept: 0 }).await
     }
 
-    /// The same, of a bucket in which something is left for others.
+    /// The same, of a budget of which something is left for others.
     pub async fn take_from(&self, name: &str, cost: u32, bucket: Bucket) -> Result<Budget> {
         let capacity = bucket.capacity.max(1);
         let cost = cost.min(capacity);

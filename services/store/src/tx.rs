@@ -93,15 +93,35 @@ impl Store {
     }
 
     /// Begins in a task of its own: a cancelled `begin` would hand the pool a connection that is still inside
-    /// another organization's transaction (sqlx 0.9.0).
+    /// another organization's transaction (sqlx 0.9.0). Connections that a restart of PostgreSQL left dead in the pool
+    /// are noticed here, and others take their place: nothing was asked of them yet.
     async fn begin(&self, scope: String) -> Result<Transaction<'static, Postgres>> {
         let pool = self.pool.clone();
         let begun = tokio::spawn(async move {
-            let mut tx = pool.begin().await?;
-            sqlx::query(AssertSqlSafe(scope)).execute(&mut *tx).await?;
-            Ok::<_, sqlx::Error>(tx)
+            let mut dead = pool.options().get_max_connections();
+            loop {
+                match begin_once(&pool, &scope).await {
+                    Err(error) if dead > 0 && was_cut_off(&error) => dead -= 1,
+                    begun => return begun,
+                }
+            }
         });
         Ok(begun.await??)
+    }
+}
+
+async fn begin_once(pool: &PgPool, scope: &str) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut tx = pool.begin().await?;
+    sqlx::query(AssertSqlSafe(scope.to_owned())).execute(&mut *tx).await?;
+    Ok(tx)
+}
+
+/// The connection was ended while nobody used it (`admin_shutdown`, `crash_shutdown`).
+fn was_cut_off(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
+        _ => false,
     }
 }
 
