@@ -153,8 +153,7 @@ impl Edge {
         if self.acknowledge(&command.id).await.is_ok() {
             self.journal().acked.push(Acked { session: session.clone(), at: SystemClock.now() });
         }
-        let device =
-            self.devices.lock().unwrap_or_else(PoisonError::into_inner).get(&session).map(String::clone);
+        let device = self.devices.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned();
         if let Some(device) = device {
             self.authorize(&session, &device).await;
         }
