@@ -13,6 +13,7 @@ use uuid::Uuid;
 /// Tables without an organization, and why.
 const NOT_OF_TENANTS: &[(&str, &str)] = &[
     ("account", "a person may be a member of several organizations"),
+    ("browser_session", "a person may be a member of several organizations, or of none yet"),
     ("_sqlx_migrations", "which migrations were applied"),
 ];
 

@@ -82,14 +82,15 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
     let headers = guard::SecurityHeaders::new(&config, deps.linking.login_urls());
     let secure = guard::is_https(&config.public_url);
     let max_age = CookieDuration::try_from(SIGNED_IN).unwrap_or(CookieDuration::HOUR);
-    let sessions = SessionManagerLayer::new(Sessions(deps.cache.clone()))
-        .with_name(if secure { "__Host-gh_session" } else { "gh_session" })
-        .with_http_only(true)
-        // Lax, not Strict: the way back from Microsoft's sign-in page is a cross-site GET.
-        .with_same_site(SameSite::Lax)
-        .with_secure(secure)
-        .with_path("/")
-        .with_expiry(Expiry::OnInactivity(max_age));
+    let sessions =
+        SessionManagerLayer::new(Sessions { store: deps.store.clone(), clock: deps.clock.clone() })
+            .with_name(if secure { "__Host-gh_session" } else { "gh_session" })
+            .with_http_only(true)
+            // Lax, not Strict: the way back from Microsoft's sign-in page is a cross-site GET.
+            .with_same_site(SameSite::Lax)
+            .with_secure(secure)
+            .with_path("/")
+            .with_expiry(Expiry::OnInactivity(max_age));
     let replays = Replays::new(deps.store.clone(), Limits::default(), deps.shutdown.clone());
     let app = App(Arc::new(Inner { deps, config, replays }));
 

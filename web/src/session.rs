@@ -1,10 +1,11 @@
-//! The browser session: what Redis keeps of it, and the values in it.
+//! The browser session: how it is kept, and the values in it.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cache::Cache;
+use domain::time::SharedClock;
 use serde::{Deserialize, Serialize};
+use store::{Store, SystemTx, browser};
 use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result, SessionStore};
 
@@ -53,10 +54,19 @@ impl Flash {
     }
 }
 
-/// Sessions in Redis. A save never brings back a session that was deleted in the meantime: a request that was in
+/// Sessions in PostgreSQL. A save never brings back a session that was deleted in the meantime: a request that was in
 /// flight while its session ended must not resurrect it.
 #[derive(Clone)]
-pub(crate) struct Sessions(pub(crate) Cache);
+pub(crate) struct Sessions {
+    pub(crate) store: Store,
+    pub(crate) clock: SharedClock,
+}
+
+impl Sessions {
+    async fn begin(&self) -> Result<SystemTx> {
+        self.store.system().await.map_err(backend)
+    }
+}
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -80,9 +90,13 @@ fn backend(error: impl std::fmt::Display) -> Error {
 impl SessionStore for Sessions {
     async fn create(&self, record: &mut Record) -> Result<()> {
         loop {
-            let created =
-                self.0.session_create(&record.id.to_string(), &encode(record)?, lifetime(record)).await;
-            if created.map_err(backend)? {
+            let (now, data) = (self.clock.now(), encode(record)?);
+            let mut tx = self.begin().await?;
+            let id = record.id.to_string();
+            let created = browser::create(&mut tx, &id, &data, now, now + lifetime(record)).await;
+            let created = created.map_err(backend)?;
+            tx.commit().await.map_err(backend)?;
+            if created {
                 return Ok(());
             }
             record.id = Id::default();
@@ -90,19 +104,27 @@ impl SessionStore for Sessions {
     }
 
     async fn save(&self, record: &Record) -> Result<()> {
-        let kept = self.0.session_save(&record.id.to_string(), &encode(record)?, lifetime(record)).await;
-        if !kept.map_err(backend)? {
+        let (now, data) = (self.clock.now(), encode(record)?);
+        let mut tx = self.begin().await?;
+        let id = record.id.to_string();
+        let kept = browser::save(&mut tx, &id, &data, now, now + lifetime(record)).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)?;
+        if !kept {
             tracing::debug!("a session that had ended was not saved");
         }
         Ok(())
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
-        let bytes = self.0.session_load(&id.to_string()).await.map_err(backend)?;
-        bytes.map(|b| serde_json::from_slice(&b).map_err(|e| Error::Decode(e.to_string()))).transpose()
+        let mut tx = self.begin().await?;
+        let data = browser::load(&mut tx, &id.to_string(), self.clock.now()).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)?;
+        data.map(|data| serde_json::from_slice(&data).map_err(|e| Error::Decode(e.to_string()))).transpose()
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
-        self.0.session_delete(&id.to_string()).await.map(|_| ()).map_err(backend)
+        let mut tx = self.begin().await?;
+        browser::delete(&mut tx, &id.to_string()).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
     }
 }

@@ -8,7 +8,6 @@
 //! expires or is bounded; a command never takes longer than its timeout, and after a failure the next ones fail at
 //! once for a short while (see [`CacheConfig::cool_down`]). It must not decide anything.
 
-mod browser;
 mod budget;
 mod bus;
 mod connection;

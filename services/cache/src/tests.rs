@@ -224,19 +224,6 @@ async fn no_window_holds_more_than_its_budget_wherever_it_begins() {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_is_not_brought_back() {
-    let cache = cache();
-    let ttl = Duration::from_secs(60);
-    assert!(cache.session_create("a", b"1", ttl).await.unwrap());
-    assert!(!cache.session_create("a", b"2", ttl).await.unwrap());
-    assert!(cache.session_save("a", b"3", ttl).await.unwrap());
-    assert_eq!(cache.session_load("a").await.unwrap().as_deref(), Some(&b"3"[..]));
-    cache.session_delete("a").await.unwrap();
-    assert!(!cache.session_save("a", b"4", ttl).await.unwrap());
-    assert_eq!(cache.session_load("a").await.unwrap(), None);
-}
-
-#[tokio::test]
 async fn a_redis_that_is_away_costs_its_timeout_once() {
     // Takes connections, and never answers.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod apps;
 pub mod audit;
+pub mod browser;
 pub mod bundles;
 pub mod clock;
 pub mod commands;

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode, header};
+use store::browser;
 use uuid::Uuid;
 
 use crate::pages::pages;
@@ -216,30 +217,36 @@ async fn static_files_are_kept_for_ever() {
 #[tokio::test]
 async fn a_session_that_ended_stays_ended() {
     let world = World::new().await;
-    let (org, browser) = world.fresh("Fabrikam").await;
+    let (org, visitor) = world.fresh("Fabrikam").await;
     let home = format!("/orgs/{org}");
-    browser.get(&home).await.is(200);
-    let id = browser.cookie.split_once('=').unwrap().1.to_owned();
-    let bytes = world.cache.session_load(&id).await.unwrap().unwrap();
-    let out = browser.post("/sign-out", &[]).await;
+    visitor.get(&home).await.is(200);
+    let id = visitor.cookie.split_once('=').unwrap().1.to_owned();
+    let now = world.now();
+    let mut tx = world.store.system().await.unwrap();
+    let bytes = browser::load(&mut tx, &id, now).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    let out = visitor.post("/sign-out", &[]).await;
     assert!(
         out.redirect()
             .starts_with("http://127.0.0.1:9/organizations/oauth2/v2.0/logout?post_logout_redirect_uri=")
     );
     // A request that was in flight saves what it had read.
-    let lifetime = std::time::Duration::from_secs(60);
-    assert!(!world.cache.session_save(&id, &bytes, lifetime).await.unwrap());
-    browser.get(&home).await.is(401);
+    let mut tx = world.store.system().await.unwrap();
+    let later = now + std::time::Duration::from_secs(60);
+    assert!(!browser::save(&mut tx, &id, &bytes, now, later).await.unwrap());
+    tx.commit().await.unwrap();
+    visitor.get(&home).await.is(401);
 }
 
 #[tokio::test]
 async fn a_session_id_that_somebody_made_up_is_not_taken_over() {
     let world = World::new().await;
     let planted = tower_sessions::session::Id::default();
-    let browser = Browser { cookie: format!("gh_session={planted}"), ..world.stranger() };
+    let visitor = Browser { cookie: format!("gh_session={planted}"), ..world.stranger() };
     // Nobody answers at Microsoft, so the page says so, and keeps no session of that id.
-    browser.post("/sign-in", &[("return_to", "/")]).await.is(502).has("What to do");
-    assert_eq!(world.cache.session_load(&planted.to_string()).await.unwrap(), None);
+    visitor.post("/sign-in", &[("return_to", "/")]).await.is(502).has("What to do");
+    let mut tx = world.store.system().await.unwrap();
+    assert_eq!(browser::load(&mut tx, &planted.to_string(), world.now()).await.unwrap(), None);
 }
 
 #[tokio::test]

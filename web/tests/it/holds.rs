@@ -78,8 +78,9 @@ async fn every_page_tells_that_moves_are_held_until_somebody_decides() {
     assert_eq!(browser.get(&format!("{hold}/release")).await.redirect(), hold);
     let page = browser.get(&format!("{org}/events")).await;
     assert!(!page.body.contains("note warn banner"), "nothing waits any more");
-    page.has("NAC_COA_HELD").has("Ada Lovelace released the moves that were held");
-    browser.get(&format!("{org}/events?type=NAC_COA_HELD")).await.is(200).has("released the moves");
+    // Every move is an event of the same moment, so the hold's own may not be on the first page of all.
+    let page = browser.get(&format!("{org}/events?type=NAC_COA_HELD")).await;
+    page.is(200).has("Ada Lovelace released the moves that were held");
     browser.get(&format!("{org}/audit")).await.has("hold.release");
     browser.get(&format!("{org}/holds")).await.is(200).has("released").has("by Ada Lovelace");
 }

@@ -183,8 +183,10 @@ impl World {
             expiry_date: SystemClock.now() + Duration::hours(12),
         };
         let bytes = serde_json::to_vec(&record).unwrap();
-        let lifetime = std::time::Duration::from_secs(12 * 3600);
-        assert!(self.cache.session_create(&id.to_string(), &bytes, lifetime).await.unwrap());
+        let until = self.now() + std::time::Duration::from_secs(12 * 3600);
+        let mut tx = self.store.system().await.unwrap();
+        assert!(store::browser::create(&mut tx, &id.to_string(), &bytes, self.now(), until).await.unwrap());
+        tx.commit().await.unwrap();
         (account, Browser { router: self.router.clone(), cookie: format!("gh_session={id}") })
     }
 
