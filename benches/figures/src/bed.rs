@@ -22,7 +22,7 @@ const PASSWORD: &str = "figures";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a small production server would have; the defaults are for a laptop of long ago.
 const POSTGRES: [&str; 4] =
-    ["shared_buffers=1GB", "max_wal_size=4GB", "checkpoint_timeout=15min", "max_connections=300"];
+    ["shared_buffers=1GB", "max_wal_size=1GB", "checkpoint_timeout=15min", "max_connections=300"];
 
 /// Everything that a figure needs. Stopped when dropped: whoever uses the servers first.
 pub struct Bed {

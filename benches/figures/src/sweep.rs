@@ -178,9 +178,9 @@ async fn rename_all(bed: &Bed, tenant: Uuid) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only sweeps are measured: the link's other kinds of work do not come due.
+/// Only sweeps are measured: the link's other kinds of work are taken away, also from whoever is at them.
 async fn put_off_others(database: &Database, org: &Organization) -> anyhow::Result<()> {
-    sqlx::query("UPDATE sync_job SET next_due_at = next_due_at + interval '30 days' WHERE link_id = $1 AND kind <> 'sweep'")
+    sqlx::query("DELETE FROM sync_job WHERE link_id = $1 AND kind <> 'sweep'")
         .bind(org.link.uuid())
         .execute(&database.pool)
         .await?;

@@ -130,13 +130,13 @@ impl Chaos<'_> {
         let away: Vec<usize> = (0..self.workers.len()).filter(|n| !self.workers[*n].runs()).collect();
         let one = awake.choose(&mut self.random).copied();
         match (self.random.random_range(0..100), one) {
-            (0..20, Some(n)) => {
+            (0..18, Some(n)) => {
                 self.done("kill -9");
                 self.workers[n].kill();
                 let back = Instant::now() + self.seconds(0..10);
                 self.undo.push((back, Undo::Start(n)));
             }
-            (20..30, Some(n)) if self.paused.is_empty() => {
+            (18..30, Some(n)) if awake.len() > 1 => {
                 self.done("paused beyond the lease");
                 let time = self.scale.lease + self.seconds(2..10);
                 self.pause(n, time);
