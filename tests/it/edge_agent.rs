@@ -96,6 +96,8 @@ async fn app() -> TestApp {
     let settings = vec![
         ("NAC_REDELIVER_AFTER_SECONDS", "1".to_owned()),
         ("NAC_BUNDLE_INTERVAL_SECONDS", "1".to_owned()),
+        // A device turns twice within a minute here.
+        ("SYNC_COA_CALM_SECONDS", "1".to_owned()),
     ];
     TestApp::start_with(Options { settings, ..Options::default() }).await
 }
