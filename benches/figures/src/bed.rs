@@ -34,6 +34,7 @@ pub struct Bed {
     programs: PathBuf,
     pub dir: PathBuf,
     settings: Vec<(String, String)>,
+    statements: bool,
     keep: bool,
 }
 
@@ -93,15 +94,29 @@ impl Bed {
         note(&format!("Starting; logs are in {}", dir.display()));
         let durability = if machine.scratch { Durability::Scratch } else { Durability::Kept };
         let servers = Rc::new(Servers::prepare(&dir.join("servers"), durability)?);
-        let mut postgres = postgres(&dir, &servers);
+        let mut postgres = postgres(&dir, &servers, machine.statements);
         let mut redis = redis(&dir, &servers);
         postgres.spawn()?;
         redis.spawn()?;
         servers.wait_ready(&dir, PATIENCE)?;
+        if machine.statements {
+            servers.psql("postgres", "CREATE EXTENSION pg_stat_statements")?;
+        }
         let (mut simulator, control) = simulator(&programs, &dir, tenants, devices)?;
         simulator.start().await?;
         let settings = machine.settings.clone();
-        Ok(Self { simulator, control, redis, postgres, servers, programs, dir, settings, keep: machine.keep })
+        Ok(Self {
+            simulator,
+            control,
+            redis,
+            postgres,
+            servers,
+            programs,
+            dir,
+            settings,
+            statements: machine.statements,
+            keep: machine.keep,
+        })
     }
 
     /// A migrated, empty database.
@@ -231,8 +246,24 @@ impl Bed {
         [&self.postgres, &self.redis, &self.simulator].map(Program::cpu)
     }
 
+    /// What PostgreSQL spent its time on, the longest first.
+    fn statements(&self) -> anyhow::Result<String> {
+        self.servers.psql(
+            "postgres",
+            "SELECT round(total_exec_time)::bigint || ' ms in ' || calls || ' calls, ' || rows || ' rows: '
+                    || left(regexp_replace(query, '\s+', ' ', 'g'), 150)
+             FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 25",
+        )
+    }
+
     /// Stops everything, and removes what it kept.
     pub async fn stop(mut self) {
+        if self.statements {
+            match self.statements() {
+                Ok(statements) => note(&statements),
+                Err(error) => note(&format!("no statements: {error:#}")),
+            }
+        }
         for program in [&mut self.simulator, &mut self.redis, &mut self.postgres] {
             program.end().await;
         }
@@ -249,10 +280,13 @@ pub struct Served {
     pub nac_url: Url,
 }
 
-fn postgres(dir: &Path, servers: &Rc<Servers>) -> Program {
+fn postgres(dir: &Path, servers: &Rc<Servers>, statements: bool) -> Program {
     let servers = Rc::clone(servers);
     Program::new("postgres", dir, None, Signal::SIGINT, move || {
         let mut command = servers.postgres();
+        if statements {
+            command.args(["-c", "shared_preload_libraries=pg_stat_statements"]);
+        }
         for setting in POSTGRES {
             command.args(["-c", setting]);
         }

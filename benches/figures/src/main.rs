@@ -42,6 +42,9 @@ pub struct Machine {
     /// Let PostgreSQL not wait for the disk.
     #[arg(long, global = true)]
     scratch: bool,
+    /// Say at the end which statements PostgreSQL spent its time on (needs its pg_stat_statements).
+    #[arg(long, global = true)]
+    statements: bool,
     /// Keep what the servers hold, and the logs.
     #[arg(long, global = true)]
     keep: bool,
