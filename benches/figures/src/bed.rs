@@ -248,12 +248,13 @@ impl Bed {
 
     /// What PostgreSQL spent its time on, the longest first.
     fn statements(&self) -> anyhow::Result<String> {
-        self.servers.psql(
+        let text = self.servers.psql(
             "postgres",
             "SELECT round(total_exec_time)::bigint || ' ms in ' || calls || ' calls, ' || rows || ' rows: '
-                    || left(regexp_replace(query, '\s+', ' ', 'g'), 150)
+                    || left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 150)
              FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 25",
-        )
+        )?;
+        Ok(text)
     }
 
     /// Stops everything, and removes what it kept.
