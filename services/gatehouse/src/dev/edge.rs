@@ -54,11 +54,18 @@ pub struct Session {
 #[derive(Deserialize)]
 struct Commands {
     commands: Vec<Command>,
+    /// A command that does nothing.
+    probe: Option<Probe>,
+}
+
+#[derive(Deserialize)]
+struct Probe {
+    id: String,
 }
 
 impl Edge {
     pub fn new(base: Url, token: impl Into<String>) -> anyhow::Result<Self> {
-        let http = Client::builder().timeout(Duration::from_secs(90)).build()?;
+        let http = Client::builder().user_agent("gatehouse-demo").timeout(Duration::from_secs(90)).build()?;
         Ok(Self { base, token: token.into(), http })
     }
 
@@ -78,7 +85,11 @@ impl Edge {
         let url = self.base.join("/v1/nac/commands")?;
         let query = [("wait", wait.as_secs())];
         let answer = self.http.get(url).query(&query).bearer_auth(&self.token).send().await?;
-        Ok(told(answer).await?.json::<Commands>().await?.commands)
+        let Commands { commands, probe } = told(answer).await?.json().await?;
+        if let Some(probe) = probe {
+            self.acknowledge(&probe.id).await?;
+        }
+        Ok(commands)
     }
 
     /// `POST /v1/nac/commands/{id}/ack`: the NAS did it.
