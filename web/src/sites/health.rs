@@ -164,7 +164,7 @@ fn sorted(mut found: Vec<Finding>) -> Vec<Finding> {
         let text = "It calls, its clock agrees, and nothing waits.".to_owned();
         found.push(Finding { tone: Tone::Good, word: "well", text });
     }
-    found.sort_by(|a, b| b.tone.cmp(&a.tone));
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.tone));
     found
 }
 
