@@ -10,6 +10,17 @@ ALTER TABLE edge_credential
     -- Written once in a while, not with every request.
     ADD COLUMN last_used_at timestamptz;
 
+-- All tokens of an organization begin alike, so the beginning alone tells none apart: the end of their public part is
+-- added. It is made of ids, which are no secret.
+ALTER TABLE edge_credential NO FORCE ROW LEVEL SECURITY;
+UPDATE edge_credential
+SET prefix = 'ghe_' || left(place, 4) || '…' || right(place, 6) || '_'
+FROM (SELECT org_id AS org, id AS credential,
+             rtrim(translate(encode(uuid_send(org_id) || uuid_send(id), 'base64'), '+/', '-_'), '=') AS place
+      FROM edge_credential) t
+WHERE org_id = t.org AND id = t.credential;
+ALTER TABLE edge_credential FORCE ROW LEVEL SECURITY;
+
 -- How an edge stands, as its requests and its agent tell it. Beside the edge's own row, because it changes all the
 -- time.
 CREATE TABLE edge_status (

@@ -44,7 +44,7 @@ pub struct CredentialRow {
     pub id: CredentialId,
     pub edge: EdgeId,
     pub site: SiteId,
-    /// The token's first characters.
+    /// What tells the token apart ([`EdgeToken::label`]).
     pub prefix: String,
     /// SHA-256 of the whole token.
     pub token_hash: [u8; 32],
@@ -75,8 +75,10 @@ impl CredentialRow {
 const TOKEN_HEAD: &str = "ghe_";
 /// Base64 of 32 bytes, unpadded.
 const PART_CHARS: usize = 43;
-/// How much of a token is kept to tell it apart: enough to name the organization and a little of the credential.
-const PREFIX_CHARS: usize = 12;
+/// How much of it, at its beginning and its end, is shown to tell tokens apart: all tokens of an organization begin
+/// alike, and those of one credential end alike.
+const HEAD_CHARS: usize = 4;
+const TAIL_CHARS: usize = 6;
 
 /// An edge's token: `ghe_<base64url(org ++ credential)>_<base64url(32 random bytes)>`. Never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -118,6 +120,13 @@ impl EdgeToken {
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.text.as_bytes()).into()
+    }
+
+    /// What tells it apart and is no secret: how it begins, and how its public part ends.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let place = &self.text[TOKEN_HEAD.len()..TOKEN_HEAD.len() + PART_CHARS];
+        format!("{TOKEN_HEAD}{}…{}_", &place[..HEAD_CHARS], &place[PART_CHARS - TAIL_CHARS..])
     }
 
     /// The token itself, to be shown once.
@@ -233,7 +242,7 @@ pub async fn issue_credential(
     let org = tx.org();
     let id: CredentialId = ids.make(now);
     let token = EdgeToken::new(org, id, &ids.secret());
-    let prefix = &token.reveal()[..PREFIX_CHARS];
+    let prefix = token.label();
     let edge_name = sqlx::query_scalar!(
         "WITH made AS (
              INSERT INTO edge_credential (org_id, id, edge_id, prefix, token_hash, created_at)
@@ -373,12 +382,16 @@ mod tests {
         let now = time::macros::datetime!(2026-11-20 12:00 UTC);
         // Many, so that dashes and underscores come up in every place.
         let ids = Ids::seeded(3);
+        let org = ids.make(now);
+        let mut labels = std::collections::BTreeSet::new();
         for _ in 0..200 {
-            let token = EdgeToken::new(ids.make(now), ids.make(now), &ids.secret());
+            let token = EdgeToken::new(org, ids.make(now), &ids.secret());
             assert_eq!(EdgeToken::parse(token.reveal()), Some(token.clone()));
             assert_eq!(token.reveal().len(), 91);
             assert!(!format!("{token:?}").contains(token.reveal()));
+            labels.insert(token.label());
         }
+        assert_eq!(labels.len(), 200, "tokens of one organization are told apart");
         let good = EdgeToken::new(ids.make(now), ids.make(now), &ids.secret());
         for bad in ["", "ghe_", "ghe_x_y", &good.reveal()[1..], &good.reveal()[..90], "ghe_ü"] {
             assert_eq!(EdgeToken::parse(bad), None, "{bad}");

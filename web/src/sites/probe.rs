@@ -102,13 +102,13 @@ fn token(edge: &EdgeView, tokens: &[Shown], now: OffsetDateTime) -> Step {
     };
     let prefix = &used.row.prefix;
     let step = match used.standing {
-        Standing::Good => Step::new(Tone::Good, TITLE, format!("{prefix}… was used"), ""),
+        Standing::Good => Step::new(Tone::Good, TITLE, format!("{prefix} was used"), ""),
         Standing::Ends(end) => {
-            let text = format!("{prefix}… ends on {}, and was used", format::stamp(end, now));
+            let text = format!("{prefix} ends on {}, and was used", format::stamp(end, now));
             Step::new(Tone::Warn, TITLE, text, "Put the newer token into the edge before that.")
         }
         Standing::Ended(_) | Standing::Revoked(_) => {
-            let text = format!("{prefix}… is refused now, and was used");
+            let text = format!("{prefix} is refused now, and was used");
             Step::new(Tone::Bad, TITLE, text, "Put a valid token into the edge.")
         }
     };

@@ -130,7 +130,7 @@ async fn a_token_is_replaced_with_an_overlap_and_the_change_over_is_seen() {
     assert_eq!(ends().await, Some(world.now() + Duration::HOUR));
     let page = browser.get(&path).await;
     page.has("The edge has not changed over.")
-        .has("24 hours from now")
+        .has("Give it 24 hours")
         .has("role=\"alert\" id=\"change-over\"");
     // It is near its end: that is said on the list, too.
     browser.get(&format!("/orgs/{}/sites", tenant.org)).await.has("old token");
@@ -180,7 +180,7 @@ async fn an_edge_is_renamed_switched_off_and_deleted_once_nothing_hangs_on_it() 
     browser.post(&format!("{path}/delete"), &[]).await.is(409).has("cannot be deleted");
     browser.post(&format!("{path}/switch"), &[("to", "sideways")]).await.is(422);
     browser.post(&format!("{path}/switch"), &[("to", "off")]).await.redirect();
-    browser.get(&path).await.has("switched off.").has("id=\"switch-on\"");
+    browser.get(&path).await.has("It was switched off").has("id=\"switch-on\"");
     assert!(credentials(&world, &tenant).await.iter().all(edges::CredentialRow::is_off));
     browser.get(&format!("{path}/delete")).await.has("still <a");
     for sql in ["UPDATE session SET ended_at = started_at", "UPDATE command SET state = 'expired'"] {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Client;
+use domain::time::{Clock as _, SystemClock};
+use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -84,7 +85,7 @@ impl Edge {
     pub async fn commands(&self, wait: Duration) -> anyhow::Result<Vec<Command>> {
         let url = self.base.join("/v1/nac/commands")?;
         let query = [("wait", wait.as_secs())];
-        let answer = self.http.get(url).query(&query).bearer_auth(&self.token).send().await?;
+        let answer = self.signed(self.http.get(url).query(&query)).send().await?;
         let Commands { commands, probe } = told(answer).await?.json().await?;
         if let Some(probe) = probe {
             self.acknowledge(&probe.id).await?;
@@ -100,7 +101,13 @@ impl Edge {
 
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<reqwest::Response> {
         let url = self.base.join(path)?;
-        told(self.http.post(url).bearer_auth(&self.token).json(body).send().await?).await
+        told(self.signed(self.http.post(url)).json(body).send().await?).await
+    }
+
+    /// With its credential, and what its clock says.
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        let clock = SystemClock.now().unix_timestamp().to_string();
+        request.bearer_auth(&self.token).header("gatehouse-clock", clock)
     }
 }
 
