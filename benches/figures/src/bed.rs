@@ -230,7 +230,8 @@ impl Bed {
         use std::io::{Read as _, Write as _};
         let url: Url = self.servers.redis_url().parse()?;
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", url.port().context("a port")?))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        // A million keys take a while.
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let password = url.password().context("a password")?;
         stream.write_all(format!("AUTH {password}\r\nFLUSHALL\r\n").as_bytes())?;
         let mut answer = [0; 10];
