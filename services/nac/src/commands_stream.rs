@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::auth::{Caller, MaybeCaller, store_away};
 use crate::authorize::overloaded;
-use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_command};
+use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_commands};
 use crate::gate::GateError;
 use crate::{Shared, openapi};
 
@@ -92,7 +92,7 @@ async fn resume(
             if !commands.is_empty() {
                 shared.announcer.events(caller.org);
             }
-            Ok(commands.into_iter().map(write_command).collect())
+            Ok(write_commands(shared, caller, commands))
         }
         Err(GateError::Away) => Err(store_away()),
         Err(GateError::Failed(error)) => {
@@ -136,7 +136,7 @@ impl Streaming {
             rung.as_mut().enable();
             let next_turn = match fetch(shared, *caller, shared.config.commands_max).await {
                 Ok(Fetched { commands, next_turn }) => {
-                    waiting.extend(commands.into_iter().map(write_command));
+                    waiting.extend(write_commands::<Vec<_>>(shared, *caller, commands));
                     next_turn
                 }
                 Err(()) => None,
