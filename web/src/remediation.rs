@@ -34,7 +34,7 @@ use crate::app::App;
 use crate::guard::is_https;
 use crate::ui;
 
-use language::{Language, Span, stamp};
+use language::Language;
 use standing::{Asked, Check, Standing, State as Stands, Subject};
 use why::Step;
 use words::Words;
@@ -53,7 +53,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
     Router::new()
         .route("/r/{token}", get(show).post(check))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(map_response(async move |response: Response| secured(response, transport)))
+        .layer(map_response(move |response: Response| async move { secured(response, transport) }))
 }
 
 /// No page of a client is kept, framed, indexed or told of; nothing is loaded but our own style and icons.

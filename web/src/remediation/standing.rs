@@ -4,12 +4,13 @@ use domain::answer::{Ground, answer};
 use domain::decision::Outcome;
 use domain::policy::CompiledPolicy;
 use domain::resolver::{LookupKey, LookupPlan, MatchStrength, resolve};
-use domain::{LinkId, Mac};
+use domain::{DecisionId, LinkId, Mac};
 use sealing::PageToken;
 use store::devices::{self, CANDIDATES_MAX};
 use store::views::remediation;
 use store::{OrgTx, StoreError, links, looks, orgs};
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
 use super::why::Why;
 
@@ -129,7 +130,7 @@ pub(super) async fn read(
     let policy = snapshot.policy.as_ref().map(|live| CompiledPolicy::compile(live.version, &live.doc));
     let ground = Ground { settings: &snapshot.settings, links: &snapshot.links, policy: policy.as_ref() };
     // As the sync decides sessions again: by the same function, on the same facts.
-    let told = answer(ground, request, &found, domain::DecisionId(uuid::Uuid::nil()), now);
+    let told = answer(ground, request, &found, DecisionId::from(Uuid::nil()), now);
 
     let device = found.device();
     let keys: Vec<LookupKey> = match device {

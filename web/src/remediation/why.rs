@@ -186,9 +186,11 @@ mod tests {
         let links = [LinkFacts { id: LINK, confirmed_at: swept.then_some(NOW - Duration::minutes(5)) }];
         let ground = Ground { settings: &OrgSettings::default(), links: &links, policy: None };
         let plan = LookupPlan::of(request);
-        let bears = |device: &DeviceFacts, key| keys_of(device).contains(key);
-        let found = resolve(&plan, |key| if devices.iter().any(|d| bears(d, key)) { devices } else { &[] });
-        Why::of(request, &answer(ground, request, &found, DecisionId(Uuid::nil()), NOW))
+        let found = resolve(&plan, |key| {
+            let known = devices.iter().any(|device| keys_of(device).contains(key));
+            if known { devices } else { &[] }
+        });
+        Why::of(request, &answer(ground, request, &found, DecisionId::from(Uuid::nil()), NOW))
     }
 
     const MAC: &str = "d4:6e:0e:02:28:96";
@@ -224,7 +226,7 @@ mod tests {
     #[test]
     fn a_certificate_that_ended_or_is_missing_comes_first() {
         let of = |reason| {
-            let answer = without_facts(Outcome::DENY, reason, DecisionId(Uuid::nil()), NOW);
+            let answer = without_facts(Outcome::DENY, reason, DecisionId::from(Uuid::nil()), NOW);
             Why::of(&request(MAC, None), &answer)
         };
         assert_eq!(of(Reason::CertificateExpired), Why::CertificateExpired);

@@ -7,6 +7,8 @@ pub(super) mod fr;
 pub(super) mod ja;
 pub(super) mod nl;
 
+use time::OffsetDateTime;
+
 use super::language::Span;
 use super::why::{Step, Why};
 
@@ -23,7 +25,6 @@ pub(super) struct Words {
     pub check_again: &'static str,
     pub open_portal: &'static str,
     pub language: &'static str,
-    pub organization: &'static str,
     pub device: &'static str,
     /// The MAC address.
     pub address: &'static str,
@@ -43,9 +44,31 @@ pub(super) struct Words {
     pub too_soon: fn(u64) -> String,
     pub ago: fn(Span) -> String,
     pub ahead: fn(Span) -> String,
-    /// In few words, and in full.
     pub why: fn(Why) -> (&'static str, &'static str),
     pub step: fn(Step) -> &'static str,
+}
+
+impl Words {
+    /// In few words, and in full.
+    pub(super) fn reason(&self, why: &Why) -> (&'static str, &'static str) {
+        (self.why)(*why)
+    }
+
+    pub(super) fn to_do(&self, step: &Step) -> &'static str {
+        (self.step)(*step)
+    }
+
+    pub(super) fn since(&self, then: &OffsetDateTime, now: &OffsetDateTime) -> String {
+        (self.ago)(Span::between(*then, *now))
+    }
+
+    pub(super) fn until(&self, then: &OffsetDateTime, now: &OffsetDateTime) -> String {
+        (self.ahead)(Span::between(*then, *now))
+    }
+
+    pub(super) fn help(&self, org: &str) -> String {
+        (self.help_from)(org)
+    }
 }
 
 /// `one` for one of them.

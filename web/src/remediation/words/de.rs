@@ -17,7 +17,6 @@ pub(in crate::remediation) static WORDS: Words = Words {
     check_again: "Erneut prüfen",
     open_portal: "Website des Unternehmensportals öffnen",
     language: "Sprache",
-    organization: "Organisation",
     device: "Gerät",
     address: "Netzwerkadresse",
     last_check_in: "Letzter Kontakt zu Microsoft Intune",

@@ -16,7 +16,6 @@ pub(in crate::remediation) static WORDS: Words = Words {
     check_again: "Check again",
     open_portal: "Open the Company Portal website",
     language: "Language",
-    organization: "Organization",
     device: "Device",
     address: "Network address",
     last_check_in: "Last contact with Microsoft Intune",

@@ -15,7 +15,6 @@ pub(in crate::remediation) static WORDS: Words = Words {
     check_again: "Comprobar de nuevo",
     open_portal: "Abrir el sitio web de Portal de empresa",
     language: "Idioma",
-    organization: "Organización",
     device: "Dispositivo",
     address: "Dirección de red",
     last_check_in: "Último contacto con Microsoft Intune",

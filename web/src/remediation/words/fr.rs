@@ -17,7 +17,6 @@ pub(in crate::remediation) static WORDS: Words = Words {
     check_again: "Vérifier à nouveau",
     open_portal: "Ouvrir le site du Portail d’entreprise",
     language: "Langue",
-    organization: "Organisation",
     device: "Appareil",
     address: "Adresse réseau",
     last_check_in: "Dernier contact avec Microsoft Intune",

@@ -14,7 +14,6 @@ pub(in crate::remediation) static WORDS: Words = Words {
     check_again: "もう一度確認する",
     open_portal: "ポータル サイト (Web) を開く",
     language: "言語",
-    organization: "組織",
     device: "デバイス",
     address: "ネットワークアドレス",
     last_check_in: "Microsoft Intune への最終接続",

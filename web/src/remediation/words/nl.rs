@@ -16,7 +16,6 @@ pub(in crate::remediation) static WORDS: Words = Words {
     check_again: "Opnieuw controleren",
     open_portal: "De website van de Bedrijfsportal openen",
     language: "Taal",
-    organization: "Organisatie",
     device: "Apparaat",
     address: "Netwerkadres",
     last_check_in: "Laatste contact met Microsoft Intune",
