@@ -118,7 +118,7 @@ mod tests {
     use domain::answer::{Ground, answer, without_facts};
     use domain::decision::Outcome;
     use domain::device::{ComplianceState, DeviceFacts};
-    use domain::request::{AuthType, Certificate, Nas};
+    use domain::request::{AuthType, Certificate};
     use domain::resolver::{LookupPlan, keys_of, resolve};
     use domain::snapshot::{LinkFacts, OrgSettings};
     use domain::{DecisionId, DeviceId, EdgeId, LinkId, SiteId};
@@ -131,54 +131,23 @@ mod tests {
     const NOW: OffsetDateTime = datetime!(2026-11-28 06:00 UTC);
     const LINK: LinkId = LinkId(Uuid::from_u128(1));
     const DEVICE: Uuid = Uuid::from_u128(2);
+    const MAC: &str = "d4:6e:0e:02:28:96";
 
     fn device(state: ComplianceState) -> DeviceFacts {
         DeviceFacts {
-            link: LINK,
-            id: DeviceId(DEVICE),
             name: Some("LAPTOP".into()),
-            serial: None,
-            entra_id: None,
-            wifi_mac: "d4:6e:0e:02:28:96".parse().ok(),
-            ethernet_mac: None,
-            compliance: state,
-            grace_expires_at: None,
-            last_check_in: Some(NOW),
-            fetched_at: NOW,
-            missing_since: None,
-            enrolled_at: None,
-            os: None,
-            os_version: None,
-            owner: None,
-            encrypted: None,
-            jailbroken: None,
-            threat_state: None,
-            category: None,
-            manufacturer: None,
-            model: None,
-            user_principal_name: None,
-            management_state: None,
+            wifi_mac: MAC.parse().ok(),
+            ..DeviceFacts::bare(LINK, DeviceId(DEVICE), state, NOW)
         }
     }
 
     fn request(mac: &str, cert: Option<Uuid>) -> AccessRequest {
         let uri = |id| format!("ID:Microsoft Endpoint Manager:GUID:{id}");
         AccessRequest {
-            edge: EdgeId(Uuid::from_u128(3)),
-            site: SiteId(Uuid::from_u128(4)),
             mac: mac.parse().ok(),
             auth_type: Some(if cert.is_some() { AuthType::EapTls } else { AuthType::Mab }),
-            ssid: None,
-            user_name: None,
-            hostname: None,
-            ingress_vlan: None,
-            radius_group: None,
-            gbp_tag: None,
-            idp_roles: Vec::new(),
-            usermac_labels: Vec::new(),
-            session_id: None,
-            nas: Nas::default(),
             cert: cert.map(|id| Certificate { san_uri: vec![uri(id)], ..Certificate::default() }),
+            ..AccessRequest::bare(EdgeId(Uuid::from_u128(3)), SiteId(Uuid::from_u128(4)))
         }
     }
 
@@ -192,8 +161,6 @@ mod tests {
         });
         Why::of(request, &answer(ground, request, &found, DecisionId::from(Uuid::nil()), NOW))
     }
-
-    const MAC: &str = "d4:6e:0e:02:28:96";
 
     #[test]
     fn the_reason_follows_from_what_is_known() {
