@@ -149,10 +149,19 @@ async fn a_new_address_moves_nobody() {
     journey.sync_now().await;
     journey::carried(&app.store).await;
     assert_eq!(commands(&app).await, 0);
-    // Nor would publishing the same policy again.
-    let publish = format!("{}/auth-policies/publish", journey.path);
-    let shown = journey.admin.get(&publish).await.page();
-    assert!(shown.contains("<strong id=\"would-move\">0</strong>"), "{shown}");
+    // Nor where every session is decided again, because the settings changed.
+    let settings = [
+        ("name", "Journey"),
+        ("stale_after", "25"),
+        ("stale_unit", "hours"),
+        ("grace_is_compliant", "on"),
+        ("coa", "reauth"),
+        ("mass_change_percent", "20"),
+        ("mass_change_min", "50"),
+    ];
+    let _ = journey.admin.post(&format!("{}/settings", journey.path), &settings).await.redirect();
+    journey::carried(&app.store).await;
+    assert_eq!(commands(&app).await, 0);
     app.stop().await;
 }
 

@@ -15,7 +15,7 @@ use crate::world::{Browser, PAGE_KEY, Page, Tenant, World};
 const COMPLIANT: usize = 0;
 const NON_COMPLIANT: usize = 3;
 const GUEST: usize = 8;
-const MAB_IN_GRACE: usize = 9;
+const MAB: usize = 9;
 
 fn keys() -> PageKeys {
     PageKeys::parse(&PAGE_KEY.into()).unwrap()
@@ -124,8 +124,8 @@ async fn each_client_is_told_its_own_reason() {
     let guest = stranger.get(&of(&world, &tenant, GUEST)).await;
     guest.is(200).has("It hides its network address").has("Private Wi-Fi address");
     // A MAC address can be copied: whoever has it is not told which device bears it.
-    let by_mac = stranger.get(&of(&world, &tenant, MAB_IN_GRACE)).await;
-    by_mac.is(200).has("Time to fix it ends");
+    let by_mac = stranger.get(&of(&world, &tenant, MAB)).await;
+    by_mac.is(200).has("It does not meet your organization’s security requirements");
     assert!(!by_mac.body.contains("CONTOSO-LT"), "a device's name is told to a MAC address");
 }
 
@@ -250,7 +250,7 @@ async fn asking_again_and_again_is_answered_with_when_to_ask() {
     assert!((1..=63).contains(&wait), "{wait}");
     refused.has(&format!("dans {wait} s."));
     // Another client is not kept waiting.
-    press(&stranger, &of(&world, &tenant, MAB_IN_GRACE)).await.redirect();
+    press(&stranger, &of(&world, &tenant, MAB)).await.redirect();
     // Looking has a limit of its own, which a page that renews itself does not reach.
     let mut seen = 0;
     loop {
@@ -274,7 +274,7 @@ async fn what_comes_from_outside_is_text() {
     let help = sqlx::query("UPDATE org SET help_text = $1").bind("Room 101\n<script>alert(2)</script>");
     help.execute(&world.admin).await.unwrap();
     let stranger = world.stranger();
-    for n in [COMPLIANT, NON_COMPLIANT, GUEST, MAB_IN_GRACE] {
+    for n in [COMPLIANT, NON_COMPLIANT, GUEST, MAB] {
         let page = stranger.get(&of(&world, &tenant, n)).await;
         page.is(200).has("Contoso &#60;b&#62;").has("Room 101\n&#60;script&#62;alert(2)");
         assert!(!page.body.contains("<script"), "{}", page.body);
