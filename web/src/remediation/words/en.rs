@@ -19,7 +19,7 @@ pub(in crate::remediation) static WORDS: Words = Words {
     device: "Device",
     address: "Network address",
     last_check_in: "Last contact with Microsoft Intune",
-    looked_at: "Microsoft last asked",
+    looked_at: "Last checked with Microsoft",
     grace_ends: "Time to fix it ends",
     checking: "Checking with Microsoft. This page renews itself.",
     no_change: "Checked a moment ago: nothing has changed yet.",
