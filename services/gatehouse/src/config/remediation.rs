@@ -54,3 +54,42 @@ pub(super) fn check(reader: &mut Reader, public_url: Option<&Url>, has_dashboard
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Sources};
+    use crate::roles::{Role, Roles};
+
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    fn read(roles: Roles, more: &[(&str, &str)]) -> Result<Option<u64>, String> {
+        let settings = [
+            ("DATABASE_URL", "postgres://app:pw@db/gatehouse"),
+            ("REDIS_URL", "redis://cache"),
+            ("MICROSOFT_CLIENT_ID", "5b1d0c55-9a7e-4f3c-8a51-6a7e40053000"),
+            ("MICROSOFT_CLIENT_SECRET", "hunter2"),
+        ];
+        let checked = Config::read(Sources::of(settings.iter().chain(more).copied()), roles);
+        let config = checked.map_err(|error| error.to_string())?.config;
+        Ok(config.remediation.map(|remediation| remediation.lifetime.as_secs()))
+    }
+
+    #[test]
+    fn addresses_are_made_where_they_fit_and_lead_somewhere() {
+        let nac: Roles = [Role::Nac].into_iter().collect();
+        assert_eq!(read(Roles::ALL, &[]), Ok(None));
+        assert_eq!(read(Roles::ALL, &[("REMEDIATION_KEY", KEY)]), Ok(Some(7 * 86_400)));
+        let error = read(nac, &[("REMEDIATION_KEY", KEY)]).unwrap_err();
+        assert!(error.contains("GATEHOUSE_PUBLIC_URL: is missing"), "{error}");
+        let url = ("PUBLIC_URL", "https://gatehouse.example");
+        let hour = ("REMEDIATION_LINK_HOURS", "1");
+        assert_eq!(read(nac, &[("REMEDIATION_KEY", KEY), url, hour]), Ok(Some(3_600)));
+        let host = format!("https://{}.example", ["x".repeat(60), "y".repeat(60), "z".repeat(60)].join("."));
+        let error = read(Roles::ALL, &[("REMEDIATION_KEY", KEY), ("PUBLIC_URL", &host)]).unwrap_err();
+        assert!(error.contains("GATEHOUSE_PUBLIC_URL: is too long"), "{error}");
+        // Without a key nobody is led there.
+        assert_eq!(read(Roles::ALL, &[("PUBLIC_URL", &host)]), Ok(None));
+        let error = read(Roles::ALL, &[("REMEDIATION_KEY", "c2hvcnQ=")]).unwrap_err();
+        assert!(error.contains("gatehouse remediation-key new") && !error.contains("c2hvcnQ="), "{error}");
+    }
+}
