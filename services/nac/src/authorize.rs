@@ -142,6 +142,7 @@ pub(crate) async fn record(
         shared.recorder.record(SpilledRecord::Decision(record.clone())).await.map_err(|_| overloaded())?;
     let decision = &record.answer.decision;
     shared.metrics.decision(decision, started.elapsed());
+    shared.seen.decided(org, record.request.edge, decision.outcome.permit, record.answer.at);
     tracing::debug!(permit = decision.outcome.permit, reason = decision.reason.as_str(), recorded, "decided");
     // Only now: an address is personal, and no part of what was decided.
     let mac = record.request.mac;

@@ -31,6 +31,8 @@ mod radius;
 mod record;
 mod recorder;
 mod remediation;
+mod report;
+mod seen;
 mod spill;
 mod story;
 mod wakeups;
@@ -79,7 +81,7 @@ pub(crate) struct Shared {
     pub announcer: Arc<announce::Announcer>,
     pub looks: Arc<looks::Looks>,
     pub pages: remediation::Pages,
-    pub seen: background::Seen,
+    pub seen: seen::Seen,
     pub metrics: Arc<metrics::Metrics>,
     /// Long polls and streams.
     pub polls: Arc<tokio::sync::Semaphore>,
@@ -126,7 +128,7 @@ impl Nac {
             wakeups: wakeups::Wakeups::default(),
             announcer,
             looks,
-            seen: background::Seen::default(),
+            seen: seen::Seen::default(),
             metrics,
             polls: Arc::new(tokio::sync::Semaphore::new(config.polls_max)),
             bundle_builds: tokio::sync::Semaphore::new(config.bundle_builds_max),
