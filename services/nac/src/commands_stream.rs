@@ -24,7 +24,7 @@ use crate::auth::{Caller, MaybeCaller, store_away};
 use crate::authorize::overloaded;
 use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_commands};
 use crate::gate::GateError;
-use crate::{Shared, openapi};
+use crate::{Shared, openapi, seen};
 
 /// Commands that may have been lost and go out again as a stream begins; further ones follow as the poll would have
 /// them.
@@ -49,12 +49,14 @@ const RESUMED_MAX: i64 = 1_000;
 pub(crate) async fn stream(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    parts: Parts,
+    mut parts: Parts,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let Ok(place) = Arc::clone(&shared.polls).try_acquire_owned() else { return Err(overloaded()) };
     let after: Option<CommandId> =
         parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let waiting = resume(&shared, caller, after).await?;
+    // What its clock said as the stream began says nothing when its credential is asked for again.
+    parts.headers.remove(seen::CLOCK);
     let until = Instant::now() + shared.config.stream_max;
     let heartbeat = KeepAlive::new().interval(shared.config.stream_heartbeat);
     let streaming = Streaming { shared, caller, parts, waiting, until, _place: place };
