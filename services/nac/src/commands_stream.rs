@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::auth::{Caller, MaybeCaller, store_away};
 use crate::authorize::overloaded;
-use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_command};
+use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_commands};
 use crate::gate::GateError;
 use crate::{Shared, openapi, seen};
 
@@ -96,7 +96,7 @@ async fn resume(
             if !commands.is_empty() {
                 shared.announcer.events(caller.org);
             }
-            Ok(commands.into_iter().map(|command| event(&write_command(command))).collect())
+            Ok(write_commands(shared, caller, commands).iter().map(event).collect())
         }
         Err(GateError::Away) => Err(store_away()),
         Err(GateError::Failed(error)) => {
@@ -140,7 +140,7 @@ impl Streaming {
             rung.as_mut().enable();
             let next_turn = match fetch(shared, *caller, shared.config.commands_max, Channel::Stream).await {
                 Ok(Fetched { commands, probe, next_turn }) => {
-                    waiting.extend(commands.into_iter().map(|command| event(&write_command(command))));
+                    waiting.extend(write_commands(shared, *caller, commands).iter().map(event));
                     // Without an id: whoever comes back goes on behind the last command.
                     waiting.extend(
                         probe.and_then(|probe| Event::default().event("probe").json_data(probe).ok()),
