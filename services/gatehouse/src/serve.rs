@@ -70,13 +70,16 @@ impl Process {
         ambient: Ambient,
     ) -> anyhow::Result<Self> {
         let Config { roles, process, database, redis, microsoft, master_keys, dashboard, nac, sync } = config;
-        let store = Store::connect(&StoreConfig {
-            url: database.url.expose_secret().to_owned(),
-            connections_max: database.connections_max,
-            acquire_timeout: database.acquire_timeout,
-            statement_timeout: database.statement_timeout,
-        })
-        .context("GATEHOUSE_DATABASE_URL cannot be used")?;
+        let connect = |connections_max| {
+            Store::connect(&StoreConfig {
+                url: database.url.expose_secret().to_owned(),
+                connections_max,
+                acquire_timeout: database.acquire_timeout,
+                statement_timeout: database.statement_timeout,
+            })
+            .context("GATEHOUSE_DATABASE_URL cannot be used")
+        };
+        let store = connect(database.connections_max)?;
         let cache = Cache::connect(
             redis.url.expose_secret(),
             CacheConfig {
@@ -112,6 +115,7 @@ impl Process {
             let (listener, address) = listen(config.listen, "GATEHOUSE_NAC_LISTEN").await?;
             let deps = NacDeps {
                 store: store.clone(),
+                recorder: connect(config.limits.recorder_connections_max)?,
                 cache: cache.clone(),
                 clock: clock.clone(),
                 ids: ids.clone(),

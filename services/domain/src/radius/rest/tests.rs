@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::accounting::Told;
 use super::*;
 use crate::compliance::{Compliance, Literal, Verdict};
-use crate::decision::{Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, RadiusAttr, Reason};
+use crate::decision::{Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, RadiusAttr, Reason, Trace};
 use crate::request::{AccessRequest, AuthType, PortType};
 use crate::resolver::{LookupKey, LookupPlan};
 use crate::session::AccountingStatus;
@@ -232,7 +232,7 @@ fn answered(outcome: Outcome) -> Answer {
             reason: Reason::RuleAllow,
             rule: None,
             policy_version: None,
-            trace: Vec::new(),
+            trace: Trace::default(),
             dry_run: Vec::new(),
         },
         compliance: Compliance {
