@@ -225,7 +225,7 @@ impl Lane {
                         break;
                     }
                     Err(why) => {
-                        self.journal.failed.push(Failed { number, attempt, due, why });
+                        self.journal.failed.push(Failed { number, attempt, why });
                         self.connection = None;
                         self.target += 1;
                         attempt += 1;

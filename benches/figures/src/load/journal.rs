@@ -26,7 +26,6 @@ pub struct Answered {
 pub struct Failed {
     pub number: u64,
     pub attempt: u32,
-    pub due: Duration,
     pub why: Why,
 }
 
@@ -75,11 +74,6 @@ impl Journal {
 
     pub fn unrecorded(&self) -> usize {
         self.answered.iter().filter(|answer| !answer.recorded).count()
-    }
-
-    /// Answers that took longer.
-    pub fn later_than(&self, limit: Duration) -> usize {
-        self.answered.iter().filter(|answer| answer.took > limit).count()
     }
 
     pub fn latency(&self) -> Latency {

@@ -108,7 +108,7 @@ impl Nases {
                     journal.answered.push(answered);
                 }
                 Err(why) => {
-                    journal.failed.push(Failed { number, attempt: 0, due, why });
+                    journal.failed.push(Failed { number, attempt: 0, why });
                     journal.given_up += 1;
                 }
             }

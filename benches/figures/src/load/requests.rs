@@ -37,10 +37,6 @@ impl Requests {
         TAG
     }
 
-    pub fn clients(&self) -> usize {
-        self.clients.len()
-    }
-
     /// Bytes of the first client's request.
     pub fn bytes(&self) -> usize {
         self.clients.first().map_or(0, |first| first.bytes.len())
