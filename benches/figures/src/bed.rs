@@ -180,7 +180,7 @@ impl Bed {
             command.envs(settings.iter().map(|(key, value)| (format!("GATEHOUSE_{key}"), value)));
             command
         });
-        Served { program, nac_url: local(nac) }
+        Served { program, nac_url: local(nac), admin_url: local(admin) }
     }
 
     /// Every setting of a sync process with its value, as the product itself tells them.
@@ -227,19 +227,34 @@ impl Bed {
 
     /// Redis loses everything.
     pub fn empty_redis(&self) -> anyhow::Result<()> {
-        use std::io::{Read as _, Write as _};
+        match self.ask_redis("FLUSHALL")?.as_str() {
+            "+OK" => Ok(()),
+            other => bail!("Redis says {other}"),
+        }
+    }
+
+    /// How many records of the database wait in Redis for PostgreSQL.
+    pub fn spilled(&self, database: &Database) -> anyhow::Result<u64> {
+        let answer = self.ask_redis(&format!("XLEN {}:{{spill}}:records", database.name))?;
+        let length = answer.strip_prefix(':').and_then(|number| number.parse().ok());
+        length.with_context(|| format!("Redis says {answer}"))
+    }
+
+    /// The first line of Redis's answer to a command.
+    fn ask_redis(&self, command: &str) -> anyhow::Result<String> {
+        use std::io::{BufRead as _, BufReader, Write as _};
         let url: Url = self.servers.redis_url().parse()?;
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", url.port().context("a port")?))?;
         // A million keys take a while.
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let password = url.password().context("a password")?;
-        stream.write_all(format!("AUTH {password}\r\nFLUSHALL\r\n").as_bytes())?;
-        let mut answer = [0; 10];
-        stream.read_exact(&mut answer)?;
-        if &answer != b"+OK\r\n+OK\r\n" {
-            bail!("Redis says {}", String::from_utf8_lossy(&answer));
+        stream.write_all(format!("AUTH {password}\r\n{command}\r\n").as_bytes())?;
+        let mut lines = BufReader::new(stream).lines();
+        let (authenticated, answer) = (lines.next(), lines.next());
+        if authenticated.context("no answer")?? != "+OK" {
+            bail!("Redis takes the password no more");
         }
-        Ok(())
+        Ok(answer.context("no answer")??)
     }
 
     /// CPU time so far of Postgres, Redis and the simulator.
@@ -280,6 +295,27 @@ impl Bed {
 pub struct Served {
     pub program: Program,
     pub nac_url: Url,
+    admin_url: Url,
+}
+
+impl Served {
+    /// What it counts.
+    pub async fn metrics(&self) -> anyhow::Result<Metrics> {
+        let answer = reqwest::get(self.admin_url.join("metrics")?).await?.error_for_status()?;
+        Ok(Metrics(answer.text().await?))
+    }
+}
+
+/// A page of Prometheus.
+pub struct Metrics(String);
+
+impl Metrics {
+    /// The sum of all series of that name that have these labels.
+    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix(name));
+        let lines = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
 }
 
 fn postgres(dir: &Path, servers: &Rc<Servers>, statements: bool) -> Program {
@@ -320,7 +356,8 @@ fn simulator(
     Ok((program, Control::new(url)?))
 }
 
-fn local(port: u16) -> Url {
+/// A port of this machine.
+pub fn local(port: u16) -> Url {
     let mut url: Url = "http://127.0.0.1/".parse().unwrap_or_else(|_| unreachable!("a literal URL parses"));
     let _ = url.set_port(Some(port));
     url

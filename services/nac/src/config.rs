@@ -40,9 +40,10 @@ pub struct NacConfig {
     pub drain_interval: Duration,
     /// Spilled records written at once.
     pub drain_records_max: usize,
-    /// Writer tasks; an organization's records all go through one of them.
-    pub recorder_shards: usize,
-    /// Records that wait for a writer, per shard.
+    /// Connections to PostgreSQL that write records, each with a writer of its own; an organization is with one at a
+    /// time.
+    pub recorder_connections_max: u32,
+    /// Records of one organization that wait for a writer; of all, as many per connection.
     pub recorder_queue_max: usize,
     /// Records in one group commit.
     pub recorder_batch_max: usize,
@@ -116,13 +117,14 @@ impl Default for NacConfig {
             snapshot_confirm_after: Duration::from_secs(30),
             credential_confirm_after: Duration::from_secs(5),
             candidates_max: 16,
-            store_read_timeout: Duration::from_secs(1),
-            store_reads_max: 64,
+            // Together with the write less than the 2 s that edges wait for an answer.
+            store_read_timeout: Duration::from_millis(700),
+            store_reads_max: 16,
             credential_reads_max: 4,
-            store_write_timeout: Duration::from_secs(2),
+            store_write_timeout: Duration::from_secs(1),
             drain_interval: Duration::from_secs(1),
             drain_records_max: 500,
-            recorder_shards: 4,
+            recorder_connections_max: 8,
             recorder_queue_max: 4_096,
             recorder_batch_max: 500,
             unmatched_looks_max: 1_000,
