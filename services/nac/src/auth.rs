@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use domain::{EdgeId, OrgId, SiteId};
 use httpkit::{Problem, RequestContext};
 use store::edges::EdgeToken;
@@ -64,6 +64,13 @@ impl FromRequestParts<Arc<Shared>> for Caller {
             MaybeCaller::NobodyKnows => Err(store_away()),
         }
     }
+}
+
+/// Whether the credential of a request that goes on has been revoked meanwhile. Where nobody knows, it has not, until
+/// somebody does.
+pub async fn is_revoked(parts: &mut Parts, shared: &Arc<Shared>) -> bool {
+    let caller = MaybeCaller::from_request_parts(parts, shared).await;
+    caller.is_err_and(|problem| problem.status == StatusCode::UNAUTHORIZED.as_u16())
 }
 
 /// What cannot be done without a store.
