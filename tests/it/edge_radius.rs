@@ -93,6 +93,11 @@ fn intune(id: &str) -> String {
     format!("IntuneDeviceId://{id}")
 }
 
+/// Twelve digits as a supplicant's MAC.
+fn colons(digits: &str) -> String {
+    digits.parse::<domain::Mac>().unwrap().to_string()
+}
+
 /// A client of this test: its MAC, and what its supplicant is set to.
 type Client<'a> = (&'a str, &'a str, String);
 
@@ -125,6 +130,7 @@ async fn a_site_of_real_parts_goes_on_when_the_cloud_does_not() {
     let site = site().await;
     let Site { rig, journey, .. } = &site;
     let (good, bad) = (journey.device("compliant").await, journey.device("noncompliant").await);
+    let (good_mac, bad_mac) = (colons(&good.wifi_mac), colons(&bad.wifi_mac));
     let says = |id: &str| [intune(id)];
     let network = |name: &str, identity: &str, uris: &[String]| {
         rig.tls(name, identity, &Says { cn: "a device", uris, ..Says::default() })
@@ -135,13 +141,13 @@ async fn a_site_of_real_parts_goes_on_when_the_cloud_does_not() {
     let forged = [format!("http://x/, URI:{}", intune(&good.id))];
     let gone = [intune("00000000-0000-4000-8000-000000000007")];
     let clients: [Client<'_>; 7] = [
-        ("10", &good.wifi_mac, network("good", "ceo@contoso.example", &says(&good.id))),
+        ("10", &good_mac, network("good", "ceo@contoso.example", &says(&good.id))),
         ("99", "d4:6e:0e:ff:ff:02", network("bad", "x", &says(&bad.id))),
         ("99", "d4:6e:0e:ff:ff:03", network("ambiguous", "x", &both)),
         ("99", "d4:6e:0e:ff:ff:04", network("forged", "x", &forged)),
         ("99", "d4:6e:0e:ff:ff:05", network("gone", "x", &gone)),
         ("99", "d4:6e:0e:ff:ff:06", ttls.to_owned()),
-        ("99", &bad.wifi_mac, String::new()),
+        ("99", &bad_mac, String::new()),
     ];
     let online = all(rig, &clients).await;
     for ((vlan, mac, _), got) in clients.iter().zip(&online) {
