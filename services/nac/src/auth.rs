@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::Shared;
 use crate::credentials::Known;
+use crate::seen::CLOCK;
 
 /// An edge whose credential is valid.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +37,13 @@ impl FromRequestParts<Arc<Shared>> for MaybeCaller {
         // Every cause of a 401 looks the same from outside.
         let token = bearer(parts).and_then(EdgeToken::parse).ok_or_else(Problem::unauthorized)?;
         let held = shared.credentials.get(token.org, token.credential).await;
+        let now = shared.clock.now();
         match &held.value {
             Known::Unavailable => Ok(Self::NobodyKnows),
             Known::Credential(credential)
-                if !credential.revoked && bool::from(credential.token_hash.ct_eq(&token.hash())) =>
+                if !credential.revoked
+                    && credential.expires_at.is_none_or(|end| now < end)
+                    && bool::from(credential.token_hash.ct_eq(&token.hash())) =>
             {
                 let caller = Caller { org: token.org, edge: credential.edge, site: credential.site };
                 shared.limits.admit(caller.edge)?;
@@ -47,7 +51,7 @@ impl FromRequestParts<Arc<Shared>> for MaybeCaller {
                     context.set_org(caller.org);
                     context.set_edge(caller.edge);
                 }
-                shared.seen.note(caller.org, caller.edge, shared.clock.now());
+                shared.seen.called(caller.org, caller.edge, token.credential, &parts.headers, now);
                 Ok(Self::Known(caller))
             }
             Known::Credential(_) | Known::Nothing => Err(Problem::unauthorized()),
@@ -69,6 +73,8 @@ impl FromRequestParts<Arc<Shared>> for Caller {
 /// Whether the credential of a request that goes on has been revoked meanwhile. Where nobody knows, it has not, until
 /// somebody does.
 pub async fn is_revoked(parts: &mut Parts, shared: &Arc<Shared>) -> bool {
+    // The edge's clock said so when the request came: held against a later moment it would seem slow.
+    parts.headers.remove(CLOCK);
     let caller = MaybeCaller::from_request_parts(parts, shared).await;
     caller.is_err_and(|problem| problem.status == StatusCode::UNAUTHORIZED.as_u16())
 }
