@@ -11,7 +11,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use domain::CommandId;
-use domain::decision::Outcome;
+use domain::command::Command;
+use domain::decision::{Outcome, Redirect};
 use domain::edge::Channel;
 use domain::radius::{self, RadiusAttribute};
 use httpkit::{FieldProblem, Json, Problem};
@@ -165,7 +166,7 @@ pub(crate) async fn commands(
         let over = Instant::now() >= until || shared.stop.is_cancelled();
         let next_turn = match fetched {
             Ok(Fetched { commands, probe, .. }) if !commands.is_empty() || probe.is_some() || over => {
-                let commands = commands.into_iter().map(write_command).collect();
+                let commands = write_commands(&shared, caller, commands);
                 return Ok(Json(CommandsAnswer { commands, probe }));
             }
             Err(()) if over => return Err(store_away()),
@@ -335,7 +336,17 @@ fn read_ack(fields: &mut Fields<'_>) -> (Option<AckResult>, Option<String>) {
     (result, said)
 }
 
-pub(crate) fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
+/// With the addresses of remediation pages, where a command leads its client to one.
+pub(crate) fn write_commands(shared: &Shared, caller: Caller, commands: Vec<Delivery>) -> Vec<CommandAnswer> {
+    let write = |mut delivery: Delivery| {
+        let Command { session, mac, to, .. } = &mut delivery.command;
+        shared.pages.lead(to, caller.org, *session, *mac);
+        write_command(delivery)
+    };
+    commands.into_iter().map(write).collect()
+}
+
+fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
     let nas = request.as_ref().map(|request| &request.nas);
     let session = CommandSession {
         id: command.session.uuid(),
@@ -375,7 +386,7 @@ pub(crate) fn write_command(Delivery { command, request }: Delivery) -> CommandA
             egress_vlan_names,
             gbp_tag,
             user_name,
-            redirect_url,
+            redirect_url: redirect_url.as_ref().and_then(Redirect::url).map(str::to_owned),
             radius_attributes,
         },
         created_at: command.created_at,

@@ -11,4 +11,5 @@ mod links;
 mod live;
 mod pages;
 mod policy;
+mod remediation;
 mod world;
