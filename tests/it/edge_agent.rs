@@ -286,6 +286,12 @@ async fn a_site_goes_on_while_the_cloud_is_away() {
     }
     let stranger = ask(&running, "/v1/nac/authorize", &json!({"mac": "d4:6e:0e:ff:ff:ff"})).await;
     assert_eq!((&stranger["action"], &stranger["reason"]), (&json!("deny"), &json!("site_fallback")));
+    // A FreeRADIUS that remembers what the cloud said of a client that came a moment ago goes by that.
+    let mut newcomer = packet("d4:6e:0e:ff:ff:ff");
+    newcomer["Gatehouse-Remembered"] = json!({"type": "string", "value": ["yes"]});
+    let url = running.url.join("/v1/nac/radius/authorize").unwrap();
+    let answer = reqwest::Client::new().post(url).json(&newcomer).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     journey_account(&running, "good-1", &mac, "start").await;
 
     // The edge's own machine starts again meanwhile.

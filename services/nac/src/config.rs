@@ -53,7 +53,7 @@ pub struct NacConfig {
     pub poll_wait_max: Duration,
     /// Long polls that wait at once.
     pub polls_max: usize,
-    /// A waiting poll looks for itself this often while the bus is up …
+    /// A waiting poll looks for itself, also at its credential, this often while the bus is up …
     pub poll_recheck: Duration,
     /// … and this often while it is away.
     pub poll_recheck_without_bus: Duration,
@@ -130,7 +130,7 @@ impl Default for NacConfig {
             unmatched_looks_max: 1_000,
             poll_wait_max: Duration::from_secs(60),
             polls_max: 10_000,
-            poll_recheck: Duration::from_secs(10),
+            poll_recheck: Duration::from_secs(5),
             poll_recheck_without_bus: Duration::from_secs(1),
             stream_max: Duration::from_secs(15 * 60),
             stream_heartbeat: Duration::from_secs(15),
