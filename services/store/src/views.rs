@@ -11,6 +11,7 @@ pub mod org;
 pub mod overview;
 pub mod replay;
 pub mod sites;
+pub mod timeline;
 
 use domain::Mac;
 use mac_address::MacAddress;

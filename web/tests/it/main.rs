@@ -10,4 +10,5 @@ mod links;
 mod live;
 mod pages;
 mod policy;
+mod timeline;
 mod world;
