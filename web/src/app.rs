@@ -32,8 +32,10 @@ pub struct WebDeps {
 pub struct WebConfig {
     /// Where browsers reach the dashboard. Cookies are `Secure` where it is https.
     pub public_url: Url,
-    /// Where edges reach the NAC API; shown in the example that comes with a new token.
+    /// Where edges reach the NAC API; stands in what an edge is connected with.
     pub nac_url: Url,
+    /// What edges know bundles by, where bundles are signed.
+    pub bundle_public_key: Option<String>,
     /// Gatehouse's own app registration, whose budgets a link uses that brings none.
     pub client_id: Uuid,
     /// Moves that an edge is given in a second, as the sync paces them; for what a page foretells.

@@ -169,6 +169,7 @@ impl Process {
                 WebConfig {
                     public_url,
                     nac_url: config.nac_public_url,
+                    bundle_public_key: config.bundle_public_key,
                     client_id,
                     coa_per_edge_per_second: config.coa_per_edge_per_second,
                 },

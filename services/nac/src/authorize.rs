@@ -141,6 +141,7 @@ pub(crate) async fn record(
         shared.recorder.record(SpilledRecord::Decision(record.clone())).await.map_err(|_| overloaded())?;
     let decision = &record.answer.decision;
     shared.metrics.decision(decision, started.elapsed());
+    shared.seen.decided(org, record.request.edge, decision.outcome.permit, record.answer.at);
     tracing::debug!(permit = decision.outcome.permit, reason = decision.reason.as_str(), recorded, "decided");
     Ok(Recorded { record, recorded })
 }

@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use domain::CommandId;
+use domain::edge::Channel;
 use futures::Stream;
 use httpkit::Problem;
 use store::commands_edge;
@@ -38,7 +39,8 @@ const RESUMED_MAX: i64 = 1_000;
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last command that arrived")),
     responses(
         (status = 200, description = "Events of type `command`, whose data is one command and whose id is the \
-            command's. A comment comes every 15 seconds; where none comes for a minute, connect again.",
+            command's; and of type `probe`, whose data has the `id` of a command that does nothing and is acknowledged \
+            like any other. A comment comes every 15 seconds; where none comes for a minute, connect again.",
             body = CommandAnswer, content_type = "text/event-stream"),
         openapi::CommonProblems,
     ),
@@ -57,8 +59,8 @@ pub(crate) async fn stream(
     let heartbeat = KeepAlive::new().interval(shared.config.stream_heartbeat);
     let streaming = Streaming { shared, caller, parts, waiting, until, _place: place };
     let events = futures::stream::unfold(streaming, async |mut streaming| {
-        let command = streaming.next().await?;
-        Some((Ok(event(&command)), streaming))
+        let event = streaming.next().await?;
+        Some((Ok(event), streaming))
     });
     Ok(Sse::new(events).keep_alive(heartbeat))
 }
@@ -78,7 +80,7 @@ async fn resume(
     shared: &Shared,
     caller: Caller,
     after: Option<CommandId>,
-) -> Result<VecDeque<CommandAnswer>, Problem> {
+) -> Result<VecDeque<Event>, Problem> {
     let write = async {
         let mut tx = shared.store.org(caller.org).await?;
         let now = shared.clock.now();
@@ -92,7 +94,7 @@ async fn resume(
             if !commands.is_empty() {
                 shared.announcer.events(caller.org);
             }
-            Ok(commands.into_iter().map(write_command).collect())
+            Ok(commands.into_iter().map(|command| event(&write_command(command))).collect())
         }
         Err(GateError::Away) => Err(store_away()),
         Err(GateError::Failed(error)) => {
@@ -107,18 +109,18 @@ struct Streaming {
     caller: Caller,
     /// Whose credential is asked for again and again.
     parts: Parts,
-    waiting: VecDeque<CommandAnswer>,
+    waiting: VecDeque<Event>,
     until: Instant,
     _place: OwnedSemaphorePermit,
 }
 
 impl Streaming {
-    /// The next command; `None` where the stream is over.
-    async fn next(&mut self) -> Option<CommandAnswer> {
+    /// The next event; `None` where the stream is over.
+    async fn next(&mut self) -> Option<Event> {
         let Self { shared, caller, parts, waiting, until, .. } = self;
         loop {
-            if let Some(command) = waiting.pop_front() {
-                return Some(command);
+            if let Some(event) = waiting.pop_front() {
+                return Some(event);
             }
             if shared.stop.is_cancelled() || Instant::now() >= *until {
                 return None;
@@ -134,9 +136,13 @@ impl Streaming {
             tokio::pin!(rung);
             // Heard from now on: a command that comes after the look below rings.
             rung.as_mut().enable();
-            let next_turn = match fetch(shared, *caller, shared.config.commands_max).await {
-                Ok(Fetched { commands, next_turn }) => {
-                    waiting.extend(commands.into_iter().map(write_command));
+            let next_turn = match fetch(shared, *caller, shared.config.commands_max, Channel::Stream).await {
+                Ok(Fetched { commands, probe, next_turn }) => {
+                    waiting.extend(commands.into_iter().map(|command| event(&write_command(command))));
+                    // Without an id: whoever comes back goes on behind the last command.
+                    waiting.extend(
+                        probe.and_then(|probe| Event::default().event("probe").json_data(probe).ok()),
+                    );
                     next_turn
                 }
                 Err(()) => None,

@@ -66,7 +66,7 @@ pub struct NacConfig {
     pub redeliver_after: Duration,
     /// How often commands are expired.
     pub expiry_interval: Duration,
-    /// How often it is noted which edges called.
+    /// How often it is written down what was heard of edges: that they called, with what, and how often they decided.
     pub seen_interval: Duration,
     /// An event of the NAS may lie this far back; older ones count as this old.
     pub accounting_age_max: Duration,

@@ -30,6 +30,8 @@ mod openapi;
 mod radius;
 mod record;
 mod recorder;
+mod report;
+mod seen;
 mod spill;
 mod story;
 mod wakeups;
@@ -76,7 +78,7 @@ pub(crate) struct Shared {
     pub wakeups: wakeups::Wakeups,
     pub announcer: Arc<announce::Announcer>,
     pub looks: Arc<looks::Looks>,
-    pub seen: background::Seen,
+    pub seen: seen::Seen,
     pub metrics: Arc<metrics::Metrics>,
     /// Long polls and streams.
     pub polls: Arc<tokio::sync::Semaphore>,
@@ -122,7 +124,7 @@ impl Nac {
             wakeups: wakeups::Wakeups::default(),
             announcer,
             looks,
-            seen: background::Seen::default(),
+            seen: seen::Seen::default(),
             metrics,
             polls: Arc::new(tokio::sync::Semaphore::new(config.polls_max)),
             bundle_builds: tokio::sync::Semaphore::new(config.bundle_builds_max),

@@ -3,6 +3,7 @@
 
 mod analysis;
 mod devices;
+mod edges;
 mod forms;
 mod guard;
 mod holds;

@@ -148,6 +148,7 @@ impl World {
         let config = WebConfig {
             public_url,
             nac_url: "http://nac.gatehouse.test:8443".parse().unwrap(),
+            bundle_public_key: Some("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".to_owned()),
             client_id: Uuid::from_u128(0xc11e),
             coa_per_edge_per_second: 10,
         };

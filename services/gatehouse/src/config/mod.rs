@@ -12,7 +12,7 @@ use compliance_sync::SyncConfig;
 use nac::NacConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
-use wire::bundle::Signer;
+use wire::bundle::{PublicKey, Signer};
 
 pub use self::microsoft::{CloudConfig, MicrosoftConfig};
 pub use reader::{ConfigError, Effective, Origin, PREFIX, Problem, Reader, SecretSource, Sources};
@@ -67,6 +67,8 @@ pub struct DashboardConfig {
     /// `None`: `http://` and the address it listens on.
     pub public_url: Option<Url>,
     pub nac_public_url: Url,
+    /// What edges know bundles by.
+    pub bundle_public_key: Option<String>,
     pub request_timeout: Duration,
     /// The sync's pace, for what a page foretells.
     pub coa_per_edge_per_second: u32,
@@ -100,6 +102,10 @@ impl Config {
         let nac = nac(&mut reader);
         let sync = sync(&mut reader);
         dashboard.coa_per_edge_per_second = sync.coa_per_edge_per_second;
+        // Who has the signing key need not be told the public one.
+        if let Some(signer) = &nac.limits.bundle_signer {
+            dashboard.bundle_public_key = Some(signer.public_key().to_string());
+        }
 
         if database.acquire_timeout >= database.statement_timeout {
             reader.problem(
@@ -223,6 +229,18 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
         url("http://127.0.0.1:8401"),
         "where edges reach the NAC API; shown beside a new edge token",
     );
+    let key: Option<String> = reader.optional(
+        "BUNDLE_PUBLIC_KEY",
+        "what edges know bundles by, for the page that says how to connect one; not needed where the dashboard's \
+         process reads GATEHOUSE_BUNDLE_SIGNING_KEY",
+    );
+    let bundle_public_key = key.as_deref().and_then(|text| {
+        let key = PublicKey::parse(text).map(|key| key.to_string());
+        if key.is_none() {
+            reader.problem("BUNDLE_PUBLIC_KEY", "is no Ed25519 public key: give PEM, or 32 bytes in Base64");
+        }
+        key
+    });
     let request_timeout = seconds(reader.number(
         "DASHBOARD_REQUEST_TIMEOUT_SECONDS",
         60,
@@ -230,7 +248,14 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
         "a page that takes longer is cut off; linking waits up to 20 s for Microsoft",
     ));
     let coa_per_edge_per_second = SyncConfig::default().coa_per_edge_per_second;
-    DashboardConfig { listen, public_url, nac_public_url, request_timeout, coa_per_edge_per_second }
+    DashboardConfig {
+        listen,
+        public_url,
+        nac_public_url,
+        bundle_public_key,
+        request_timeout,
+        coa_per_edge_per_second,
+    }
 }
 
 fn nac(reader: &mut Reader) -> NacListener {
@@ -290,6 +315,12 @@ fn nac(reader: &mut Reader) -> NacListener {
             default.redeliver_after.as_secs(),
             &(1..=3_600),
             "a command that was not acknowledged is handed out again after this",
+        )),
+        seen_interval: seconds(reader.number(
+            "NAC_SEEN_INTERVAL_SECONDS",
+            default.seen_interval.as_secs(),
+            &(1..=600),
+            "how often it is written down which edges called, with what, and how often they decided",
         )),
         edge_requests_per_second: reader.number(
             "NAC_EDGE_REQUESTS_PER_SECOND",
