@@ -3,6 +3,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::post;
 use domain::time::{Clock as _, SystemClock};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
