@@ -21,6 +21,9 @@ const OPEN: &[(&str, &str)] = &[
     ("POST", "/preferences/theme"),
     ("GET", "/schema/policy.json"),
     ("GET", "/static/{file}"),
+    // Of a client, whose token is all that it takes.
+    ("GET", "/r/{token}"),
+    ("POST", "/r/{token}"),
 ];
 
 /// For whoever is signed in; what they show and do is about that person alone.

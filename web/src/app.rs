@@ -9,10 +9,13 @@ use domain::time::{Ids, SharedClock};
 use linking::Linking;
 use policy::Policies;
 use policy::replay::Replays;
+use sealing::PageKeys;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
+
+use crate::remediation::Limits;
 
 /// What the dashboard needs of the process.
 #[derive(Clone)]
@@ -40,12 +43,15 @@ pub struct WebConfig {
     pub client_id: Uuid,
     /// Moves that an edge is given in a second, as the sync paces them; for what a page foretells.
     pub coa_per_edge_per_second: u32,
+    /// Reads the addresses of remediation pages; `None`: there are none, and labels say so.
+    pub page_keys: Option<PageKeys>,
 }
 
 pub(crate) struct Inner {
     pub deps: WebDeps,
     pub config: WebConfig,
     pub replays: Replays,
+    pub page_limits: Limits,
 }
 
 /// Shared by all requests.
@@ -76,6 +82,11 @@ impl App {
     /// The replays that run in this process.
     pub(crate) fn replays(&self) -> &Replays {
         &self.0.replays
+    }
+
+    /// How often remediation pages may be asked.
+    pub(crate) fn page_limits(&self) -> &Limits {
+        &self.0.page_limits
     }
 
     pub(crate) fn now(&self) -> time::OffsetDateTime {

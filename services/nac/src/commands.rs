@@ -10,8 +10,8 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use domain::CommandId;
-use domain::command::{ErrorCause, NasAnswer, words_beyond};
-use domain::decision::Outcome;
+use domain::command::{Command, ErrorCause, NasAnswer, words_beyond};
+use domain::decision::{Outcome, Redirect};
 use domain::edge::Channel;
 use domain::radius::{self, RadiusAttribute};
 use httpkit::{FieldProblem, Json, Problem};
@@ -163,7 +163,7 @@ pub(crate) async fn commands(
         let over = Instant::now() >= until || shared.stop.is_cancelled();
         let next_turn = match fetched {
             Ok(Fetched { commands, probe, .. }) if !commands.is_empty() || probe.is_some() || over => {
-                let commands = commands.into_iter().map(write_command).collect();
+                let commands = write_commands(&shared, caller, commands);
                 return Ok(Json(CommandsAnswer { commands, probe }));
             }
             Err(()) if over => return Err(store_away()),
@@ -325,7 +325,17 @@ fn read_ack(fields: &mut Fields<'_>) -> (Option<NasAnswer>, Option<String>) {
     (result.map(|result| NasAnswer { result, error_cause }), said)
 }
 
-pub(crate) fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
+/// With the addresses of remediation pages, where a command leads its client to one.
+pub(crate) fn write_commands(shared: &Shared, caller: Caller, commands: Vec<Delivery>) -> Vec<CommandAnswer> {
+    let write = |mut delivery: Delivery| {
+        let Command { session, mac, to, .. } = &mut delivery.command;
+        shared.pages.lead(to, caller.org, *session, *mac);
+        write_command(delivery)
+    };
+    commands.into_iter().map(write).collect()
+}
+
+fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
     let nas = request.as_ref().map(|request| &request.nas);
     let session = CommandSession {
         id: command.session.uuid(),
@@ -365,7 +375,7 @@ pub(crate) fn write_command(Delivery { command, request }: Delivery) -> CommandA
             egress_vlan_names,
             gbp_tag,
             user_name,
-            redirect_url,
+            redirect_url: redirect_url.as_ref().and_then(Redirect::url).map(str::to_owned),
             radius_attributes,
         },
         created_at: command.created_at,

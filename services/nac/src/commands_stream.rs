@@ -22,9 +22,9 @@ use tokio::time::Instant;
 
 use crate::auth::{Caller, MaybeCaller, store_away};
 use crate::authorize::overloaded;
-use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_command};
+use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_commands};
 use crate::gate::GateError;
-use crate::{Shared, openapi};
+use crate::{Shared, openapi, seen};
 
 /// Commands that may have been lost and go out again as a stream begins; further ones follow as the poll would have
 /// them.
@@ -49,12 +49,14 @@ const RESUMED_MAX: i64 = 1_000;
 pub(crate) async fn stream(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    parts: Parts,
+    mut parts: Parts,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let Ok(place) = Arc::clone(&shared.polls).try_acquire_owned() else { return Err(overloaded()) };
     let after: Option<CommandId> =
         parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let waiting = resume(&shared, caller, after).await?;
+    // What its clock said as the stream began says nothing when its credential is asked for again.
+    parts.headers.remove(seen::CLOCK);
     let until = Instant::now() + shared.config.stream_max;
     let heartbeat = KeepAlive::new().interval(shared.config.stream_heartbeat);
     let streaming = Streaming { shared, caller, parts, waiting, until, _place: place };
@@ -94,7 +96,7 @@ async fn resume(
             if !commands.is_empty() {
                 shared.announcer.events(caller.org);
             }
-            Ok(commands.into_iter().map(|command| event(&write_command(command))).collect())
+            Ok(write_commands(shared, caller, commands).iter().map(event).collect())
         }
         Err(GateError::Away) => Err(store_away()),
         Err(GateError::Failed(error)) => {
@@ -138,7 +140,7 @@ impl Streaming {
             rung.as_mut().enable();
             let next_turn = match fetch(shared, *caller, shared.config.commands_max, Channel::Stream).await {
                 Ok(Fetched { commands, probe, next_turn }) => {
-                    waiting.extend(commands.into_iter().map(|command| event(&write_command(command))));
+                    waiting.extend(write_commands(shared, *caller, commands).iter().map(event));
                     // Without an id: whoever comes back goes on behind the last command.
                     waiting.extend(
                         probe.and_then(|probe| Event::default().event("probe").json_data(probe).ok()),

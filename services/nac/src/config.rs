@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use wire::bundle::Signer;
 
+use crate::remediation::RemediationPages;
+
 /// How the service runs.
 #[derive(Clone, Debug)]
 pub struct NacConfig {
@@ -86,6 +88,8 @@ pub struct NacConfig {
     pub events_bytes_max: usize,
     /// A decision that an edge made may lie this far back.
     pub events_age_max: Duration,
+    /// Where clients are led that a policy leads to Gatehouse's page; `None`: the redirect is left out.
+    pub remediation: Option<RemediationPages>,
     /// Signs bundles; `None`: there are none.
     pub bundle_signer: Option<Signer>,
     /// Clients seen within this are in their site's bundle …
@@ -142,6 +146,7 @@ impl Default for NacConfig {
             events_max: 500,
             events_bytes_max: 4 * 1024 * 1024,
             events_age_max: Duration::from_secs(90 * 86_400),
+            remediation: None,
             bundle_signer: None,
             bundle_recent: Duration::from_secs(30 * 86_400),
             bundle_clients_max: 20_000,

@@ -30,6 +30,7 @@ mod openapi;
 mod radius;
 mod record;
 mod recorder;
+mod remediation;
 mod report;
 mod seen;
 mod spill;
@@ -46,6 +47,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use config::NacConfig;
+pub use remediation::RemediationPages;
 
 /// What the service needs.
 #[derive(Clone)]
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     pub wakeups: wakeups::Wakeups,
     pub announcer: Arc<announce::Announcer>,
     pub looks: Arc<looks::Looks>,
+    pub pages: remediation::Pages,
     pub seen: seen::Seen,
     pub metrics: Arc<metrics::Metrics>,
     /// Long polls and streams.
@@ -115,6 +118,7 @@ impl Nac {
             limits: limits::Limits::new(&config),
             credentials: credentials::Credentials::new(&store, &cache, &gate, &config),
             facts: facts::Facts::new(&store, &cache, &gate, &metrics, &config),
+            pages: remediation::Pages::new(config.remediation.clone(), Arc::clone(&clock)),
             store,
             cache,
             clock,

@@ -11,5 +11,6 @@ mod links;
 mod live;
 mod pages;
 mod policy;
+mod remediation;
 mod timeline;
 mod world;

@@ -54,6 +54,7 @@ pub fn pages(tenant: &Tenant) -> Vec<String> {
         "vlan",
         "radius_group",
         "session_timeout",
+        "redirect_url",
     ] {
         pages.push(at(&format!("/labels/new?kind={kind}")));
     }

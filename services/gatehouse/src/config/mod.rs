@@ -3,6 +3,7 @@
 pub mod master_key;
 mod microsoft;
 mod reader;
+mod remediation;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -15,6 +16,7 @@ use url::Url;
 use wire::bundle::{PublicKey, Signer};
 
 pub use self::microsoft::{CloudConfig, MicrosoftConfig};
+pub use self::remediation::RemediationConfig;
 pub use reader::{ConfigError, Effective, Origin, PREFIX, Problem, Reader, SecretSource, Sources};
 
 use crate::roles::Roles;
@@ -31,6 +33,10 @@ pub struct Config {
     pub microsoft: Option<MicrosoftConfig>,
     /// Of the same roles; `None`: organizations bring no app registrations of their own.
     pub master_keys: Option<sealing::MasterKeys>,
+    /// Of the roles dashboard and nac; `None`: no client is led to Gatehouse's own page.
+    pub remediation: Option<RemediationConfig>,
+    /// Where browsers reach the dashboard; `None`: `http://` and the address it listens on.
+    pub public_url: Option<Url>,
     pub dashboard: Option<DashboardConfig>,
     pub nac: Option<NacListener>,
     pub sync: Option<SyncConfig>,
@@ -64,8 +70,6 @@ pub struct RedisConfig {
 #[derive(Clone, Debug)]
 pub struct DashboardConfig {
     pub listen: SocketAddr,
-    /// `None`: `http://` and the address it listens on.
-    pub public_url: Option<Url>,
     pub nac_public_url: Url,
     /// What edges know bundles by.
     pub bundle_public_key: Option<String>,
@@ -98,6 +102,8 @@ impl Config {
         // they lack is no problem then.
         let microsoft = microsoft::read(&mut reader, roles.dashboard || roles.sync);
         let master_keys = master_key::read(&mut reader);
+        let remediation = remediation::read(&mut reader);
+        let public_url = public_url(&mut reader);
         let mut dashboard = dashboard(&mut reader);
         let nac = nac(&mut reader);
         let sync = sync(&mut reader);
@@ -128,6 +134,9 @@ impl Config {
                  lease: raise it",
             );
         }
+        if remediation.is_some() && roles.nac {
+            remediation::check(&mut reader, public_url.as_ref(), roles.dashboard);
+        }
         if roles.dashboard && roles.nac && dashboard.listen == nac.listen && nac.listen.port() != 0 {
             reader.problem("NAC_LISTEN", "is also GATEHOUSE_DASHBOARD_LISTEN: give each a port of its own");
         }
@@ -138,6 +147,8 @@ impl Config {
             redis,
             microsoft,
             master_keys,
+            remediation,
+            public_url,
             dashboard: roles.dashboard.then_some(dashboard),
             nac: roles.nac.then_some(nac),
             sync: roles.sync.then_some(sync),
@@ -213,8 +224,7 @@ fn redis(reader: &mut Reader) -> RedisConfig {
     }
 }
 
-fn dashboard(reader: &mut Reader) -> DashboardConfig {
-    let listen = reader.value("DASHBOARD_LISTEN", local(8400), "address of the dashboard");
+fn public_url(reader: &mut Reader) -> Option<Url> {
     let public_url: Option<Url> = reader.optional(
         "PUBLIC_URL",
         "where browsers reach the dashboard; default: http:// and the address it listens on",
@@ -224,6 +234,11 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
     {
         reader.problem("PUBLIC_URL", "must be scheme, host and port alone, as in https://gatehouse.example");
     }
+    public_url
+}
+
+fn dashboard(reader: &mut Reader) -> DashboardConfig {
+    let listen = reader.value("DASHBOARD_LISTEN", local(8400), "address of the dashboard");
     let nac_public_url = reader.value(
         "NAC_PUBLIC_URL",
         url("http://127.0.0.1:8401"),
@@ -248,14 +263,7 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
         "a page that takes longer is cut off; linking waits up to 20 s for Microsoft",
     ));
     let coa_per_edge_per_second = SyncConfig::default().coa_per_edge_per_second;
-    DashboardConfig {
-        listen,
-        public_url,
-        nac_public_url,
-        bundle_public_key,
-        request_timeout,
-        coa_per_edge_per_second,
-    }
+    DashboardConfig { listen, nac_public_url, bundle_public_key, request_timeout, coa_per_edge_per_second }
 }
 
 fn nac(reader: &mut Reader) -> NacListener {

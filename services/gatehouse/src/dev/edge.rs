@@ -30,6 +30,8 @@ pub struct Decision {
     pub role: Option<String>,
     #[serde(default)]
     pub session_timeout: Option<u32>,
+    #[serde(default)]
+    pub redirect_url: Option<String>,
     pub recorded: bool,
     pub compliance: Value,
     #[serde(rename = "match")]

@@ -300,20 +300,39 @@ async fn a_probe_goes_out_by_stream() {
     let world = World::new().await;
     let tenant = world.tenant(1).await;
     let process = world.process();
-    let probe = ask(&world, &tenant).await;
+    eventually("the bus is up", || async { process.cache.bus_is_up() }).await;
+    let first = ask(&world, &tenant).await;
     let request = Request::get("/v1/nac/commands/stream")
         .header("authorization", format!("Bearer {}", tenant.token))
+        .header("gatehouse-clock", world.now().unix_timestamp().to_string())
         .body(Body::empty())
         .unwrap();
     let answer = process.router.clone().oneshot(request).await.unwrap();
     let mut body = answer.into_body().into_data_stream();
-    let chunk = tokio::time::timeout(Duration::from_secs(20), body.next()).await.unwrap().unwrap().unwrap();
-    let text = std::str::from_utf8(&chunk).unwrap();
-    assert!(text.contains("event: probe\n"), "{text}");
-    let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(data).unwrap(), json!({"id": probe}));
-    eventually("the stream is seen", || async {
+    let mut probe = async || -> Value {
+        loop {
+            let chunk = tokio::time::timeout(Duration::from_secs(20), body.next()).await.unwrap();
+            let text = String::from_utf8(chunk.unwrap().unwrap().to_vec()).unwrap();
+            if text.contains("event: probe\n") {
+                let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+                return serde_json::from_str(data).unwrap();
+            }
+            assert!(text.starts_with(':'), "{text}");
+        }
+    };
+    assert_eq!(probe().await, json!({"id": first}));
+    let began = world.now();
+    eventually("the stream is seen", || async { view(&world, &tenant).await.streamed_at == Some(began) })
+        .await;
+    // What the clock said as the stream began is not held against it later.
+    world.advance(60);
+    let second = ask(&world, &tenant).await;
+    let message = BusMessage::Commands { org: tenant.org, edge: tenant.edge };
+    world.cache.publish(&message).await.unwrap();
+    assert_eq!(probe().await, json!({"id": second}));
+    eventually("the stream goes on", || async {
         view(&world, &tenant).await.streamed_at == Some(world.now())
     })
     .await;
+    assert_eq!(view(&world, &tenant).await.skew, Some((0, began)));
 }
