@@ -432,11 +432,11 @@ struct LookRow {
 async fn looks(tx: &mut OrgTx, scope: &Scope, before: Option<Cursor>, limit: i64) -> Result<Vec<Entry>> {
     let devices: Vec<String> = scope.devices.iter().map(|(_, id)| id.to_string()).collect();
     let mut sql = QueryBuilder::new(
-        "SELECT id, at, actor, target, detail ->> 'link' AS link, detail ->> 'device' AS device FROM audit
-         WHERE action = 'device.check' AND org_id = ",
+        "SELECT id, at, actor, target, detail ->> 'link' AS link, checked_device AS device FROM audit
+         WHERE org_id = ",
     );
     sql.push_bind(tx.org().uuid());
-    sql.push(" AND detail ->> 'device' = ANY(").push_bind(devices).push(")");
+    sql.push(" AND checked_device = ANY(").push_bind(devices).push(")");
     within_stay(&mut sql, scope);
     narrow(&mut sql, "at", scope, before, limit);
     let rows = sql.build_query_as::<LookRow>().fetch_all(tx.conn()).await?;
