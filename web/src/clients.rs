@@ -3,11 +3,32 @@
 mod detail;
 mod list;
 mod reauthenticate;
+mod timeline;
 
 use axum::Router;
 use axum::routing::{get, post};
 
 use crate::app::App;
+
+/// A kind of command, for people.
+fn command_words(word: &str) -> &str {
+    match word {
+        "reauth" => "Re-authentication",
+        "disconnect" => "Disconnect",
+        "port_bounce" => "Port bounce",
+        other => other,
+    }
+}
+
+/// Why there is a command, for people.
+fn cause_words(word: &str) -> &str {
+    match word {
+        "compliance_changed" => "its compliance changed",
+        "policy_published" => "a policy was published",
+        "admin_asked" => "an admin asked",
+        other => other,
+    }
+}
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()

@@ -40,6 +40,13 @@ pub(crate) fn full(at: OffsetDateTime) -> String {
     )
 }
 
+/// `Fri 20 Nov 2026`, in UTC.
+pub(crate) fn day(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    let day = at.weekday().to_string();
+    format!("{} {} {} {:04}", &day[..3], at.day(), month(at), at.year())
+}
+
 /// `20 Nov 12:34:56 UTC`; with the year where it is not the present one.
 pub(crate) fn stamp(at: OffsetDateTime, now: OffsetDateTime) -> String {
     let at = at.to_offset(UtcOffset::UTC);

@@ -10,6 +10,12 @@ use crate::event::{Event, EventKind};
 use crate::request::words;
 use crate::{CommandId, EdgeId, EventId, Mac, OrgId, SessionId, SiteId};
 
+mod answer;
+
+pub use answer::{
+    ERROR_CAUSES, ErrorCause, ErrorCauseEntry, NasAnswer, NasResult, Next, again_after, words_beyond,
+};
+
 /// Where a command stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,7 +74,10 @@ pub struct Command {
     pub delivered_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
-    /// What the edge said of it.
+    /// What the NAS answered, the last time that it was asked.
+    #[serde(default)]
+    pub answer: Option<NasAnswer>,
+    /// Why it is no longer wanted; what the edge said of it beyond the NAS's answer.
     pub result: Option<String>,
 }
 
@@ -87,14 +96,23 @@ impl Command {
                 "waits for its turn"
             }
             CommandState::Pending => "waits for the edge",
+            CommandState::Delivered if self.answer.is_some() => "is tried again",
             CommandState::Delivered => "was delivered to the edge",
             CommandState::Acked => "was done by the NAS",
-            CommandState::Failed => "failed at the NAS",
+            CommandState::Failed => "failed",
             CommandState::Expired => "expired",
             CommandState::Superseded => "is no longer wanted",
         };
         let not_before = self.not_before.and_then(|due| due.format(&Rfc3339).ok());
-        let result = self.result.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+        // That it was done says all, unless the NAS has more to say.
+        let answer = self
+            .answer
+            .filter(|answer| self.state != CommandState::Acked || answer.error_cause.is_some())
+            .map(NasAnswer::describe);
+        let said: Vec<&str> = [answer.as_deref(), self.result.as_deref()].into_iter().flatten().collect();
+        let said = if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) };
+        let cause = self.answer.and_then(|answer| answer.error_cause);
+        let known = cause.and_then(ErrorCause::entry);
         Event {
             org,
             id,
@@ -107,7 +125,7 @@ impl Command {
             session: Some(self.session),
             edge: Some(self.edge),
             site,
-            summary: format!("{what} {state}{result}"),
+            summary: format!("{what} {state}{said}"),
             detail: serde_json::json!({
                 "command_id": self.id,
                 "state": self.state,
@@ -116,6 +134,11 @@ impl Command {
                 "not_before": not_before,
                 "from": self.from,
                 "to": self.to,
+                "answer": self.answer.map(|answer| answer.result),
+                "error_cause": cause,
+                "error_cause_name": known.map(|entry| entry.name),
+                "meaning": known.map(|entry| entry.meaning),
+                "remedy": known.map(|entry| entry.remedy),
                 "result": self.result,
             }),
         }

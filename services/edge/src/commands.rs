@@ -2,7 +2,8 @@
 //! within what each NAS may be asked at once.
 //!
 //! The cloud hands a command out until it hears of it. A command that is under way is not begun again, and of one
-//! that was carried out the result is told again.
+//! that was carried out the result is told again. One that may go better the next time (the NAS did not answer, or had
+//! no resources) is carried out anew when it comes again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::coa::CoaKind;
+use domain::command::{ErrorCause, NasAnswer, NasResult, Next};
 use domain::edge::Channel;
 use domain::time::SharedClock;
 use domain::{CommandId, Mac, SessionId};
 use futures::StreamExt;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,7 +28,6 @@ use crate::cloud::{Cloud, Reply};
 use crate::config::{EdgeConfig, NasConfig};
 use crate::deliver::Courier;
 use crate::dynauth::{Answered, DynAuth};
-use crate::radius::error_cause_name;
 use crate::report::Reporter;
 use crate::vendor::{SessionName, Vendor, order};
 
@@ -76,6 +77,25 @@ struct Session {
     nas_port_id: Option<String>,
 }
 
+/// What came of a command, as the cloud is told.
+#[derive(Clone, Debug, Serialize)]
+struct CameOf {
+    #[serde(flatten)]
+    answer: NasAnswer,
+    message: Option<String>,
+}
+
+impl CameOf {
+    fn nak(error_cause: Option<u32>, message: Option<String>) -> Self {
+        let error_cause = error_cause.map(ErrorCause);
+        Self { answer: NasAnswer { result: NasResult::Nak, error_cause }, message }
+    }
+
+    const fn of(result: NasResult, message: Option<String>) -> Self {
+        Self { answer: NasAnswer { result, error_cause: None }, message }
+    }
+}
+
 pub struct Dispatcher {
     clock: SharedClock,
     nas: Vec<NasConfig>,
@@ -94,7 +114,7 @@ struct State {
     /// Waiting, or under way.
     begun: HashSet<CommandId>,
     /// What came of the last ones.
-    results: HashMap<CommandId, Value>,
+    results: HashMap<CommandId, CameOf>,
     oldest: VecDeque<CommandId>,
 }
 
@@ -189,7 +209,7 @@ impl Dispatcher {
     async fn answer(&self, probe: Probe) {
         self.reporter.tell().await;
         let message = concat!("gatehouse-edge ", env!("CARGO_PKG_VERSION"));
-        self.tell(CommandId(probe.id), &json!({"result": "ack", "message": message})).await;
+        self.tell(CommandId(probe.id), &CameOf::of(NasResult::Ack, Some(message.to_owned()))).await;
     }
 
     async fn accept(self: &Arc<Self>, commands: Vec<Command>) {
@@ -232,7 +252,7 @@ impl Dispatcher {
             {
                 let mut state = self.lock();
                 state.begun.remove(&command.id);
-                if let Some(result) = &result {
+                if let Some(result) = result.as_ref().filter(|result| result.answer.next() != Next::Again) {
                     state.results.insert(command.id, result.clone());
                     state.oldest.push_back(command.id);
                     while state.oldest.len() > self.results_max {
@@ -249,7 +269,7 @@ impl Dispatcher {
     }
 
     /// `None`: it is no longer wanted, or could not be tried at all; the cloud hands it out again while it is wanted.
-    async fn carry_out(&self, command: &Command) -> Option<Value> {
+    async fn carry_out(&self, command: &Command) -> Option<CameOf> {
         let now = self.clock.now();
         if command.expires_at <= now {
             return None;
@@ -257,7 +277,7 @@ impl Dispatcher {
         let session = &command.session;
         let Some((nas, address)) = self.nas_of(session) else {
             let message = "the edge's configuration names no such NAS";
-            return Some(json!({"result": "nak", "error_cause": 403, "message": message}));
+            return Some(CameOf::nak(Some(403), Some(message.to_owned())));
         };
         let vendor = nas.vendor.unwrap_or_else(|| Vendor::of(session.nas_vendor.as_deref()));
         let name = SessionName {
@@ -269,19 +289,15 @@ impl Dispatcher {
             nas_port_id: session.nas_port_id.clone(),
         };
         let Ok(order) = order(vendor, nas.mac_format, command.kind, &name, now) else {
-            return Some(
-                json!({"result": "nak", "message": "the session's names are longer than RADIUS allows"}),
-            );
+            let message = "the session's names are longer than RADIUS allows";
+            return Some(CameOf::nak(None, Some(message.to_owned())));
         };
         match self.dynauth.send(address, &order, nas.secret.expose_secret().as_bytes()).await {
-            Ok(Answered::Ack) => Some(json!({"result": "ack"})),
-            Ok(Answered::Nak { error_cause, message }) => {
-                let meaning = error_cause.and_then(error_cause_name).map(str::to_owned);
-                Some(json!({"result": "nak", "error_cause": error_cause, "message": message.or(meaning)}))
-            }
+            Ok(Answered::Ack) => Some(CameOf::of(NasResult::Ack, None)),
+            Ok(Answered::Nak { error_cause, message }) => Some(CameOf::nak(error_cause, message)),
             Ok(Answered::Timeout { transmissions }) => {
                 let message = format!("{address} did not answer {transmissions} transmissions");
-                Some(json!({"result": "timeout", "message": message}))
+                Some(CameOf::of(NasResult::Timeout, Some(message)))
             }
             Err(error) => {
                 tracing::error!(%error, command = %command.id, "a command could not be sent");
@@ -306,9 +322,9 @@ impl Dispatcher {
         Some((nas, SocketAddr::new(ip, nas.port)))
     }
 
-    async fn tell(&self, command: CommandId, result: &Value) {
+    async fn tell(&self, command: CommandId, result: &CameOf) {
         let path = format!("/v1/nac/commands/{command}/ack");
-        if let Err(error) = self.courier.deliver(path, result.to_string()).await {
+        if let Err(error) = self.courier.deliver(path, json!(result).to_string()).await {
             // The cloud hands the command out again, and is told then.
             tracing::error!(%error, %command, "a result could not be kept");
         }

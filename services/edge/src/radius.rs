@@ -241,30 +241,5 @@ fn hmac_md5(secret: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     mac.finalize().into_bytes().into()
 }
 
-/// What an Error-Cause means (RFC 5176 3.5), in the words of the RFC.
-#[must_use]
-pub const fn error_cause_name(cause: u32) -> Option<&'static str> {
-    Some(match cause {
-        201 => "Residual Session Context Removed",
-        202 => "Invalid EAP Packet (Ignored)",
-        401 => "Unsupported Attribute",
-        402 => "Missing Attribute",
-        403 => "NAS Identification Mismatch",
-        404 => "Invalid Request",
-        405 => "Unsupported Service",
-        406 => "Unsupported Extension",
-        407 => "Invalid Attribute Value",
-        501 => "Administratively Prohibited",
-        502 => "Request Not Routable (Proxy)",
-        503 => "Session Context Not Found",
-        504 => "Session Context Not Removable",
-        505 => "Other Proxy Processing Error",
-        506 => "Resources Unavailable",
-        507 => "Request Initiated",
-        508 => "Multiple Session Selection Unsupported",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests;

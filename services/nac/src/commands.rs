@@ -11,14 +11,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use domain::CommandId;
-use domain::command::Command;
+use domain::command::{Command, ErrorCause, NasAnswer, words_beyond};
 use domain::decision::{Outcome, Redirect};
 use domain::edge::Channel;
 use domain::radius::{self, RadiusAttribute};
 use httpkit::{FieldProblem, Json, Problem};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use store::commands_edge::{self, AckResult, Delivery};
+use store::commands_edge::{self, Delivery};
 use store::edge_status;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -119,11 +119,10 @@ pub struct CommandTarget {
 pub struct AckRequest {
     #[schema(schema_with = openapi::ack_result, required)]
     pub result: String,
-    /// The NAS's Error-Cause (RFC 5176 3.5), for example 503.
-    #[schema(example = 503)]
-    pub error_cause: Option<i64>,
-    /// For people.
-    #[schema(example = "Session-Context-Not-Found")]
+    #[schema(schema_with = openapi::error_cause)]
+    pub error_cause: Option<u32>,
+    /// For people: what the NAS said besides, or the edge.
+    #[schema(example = "the supplicant is being upgraded")]
     pub message: Option<String>,
 }
 
@@ -187,6 +186,9 @@ pub(crate) async fn commands(
 }
 
 /// Takes an edge's word on what came of a command. Said twice, it changes nothing.
+///
+/// After a `timeout`, and where the NAS had no resources (506), the command is handed out again after a while, as long
+/// as it is wanted: carry it out again then. Any other answer ends it.
 #[utoipa::path(
     post,
     path = "/v1/nac/commands/{id}/ack",
@@ -195,8 +197,9 @@ pub(crate) async fn commands(
     params(("id" = uuid::Uuid, Path, description = "The command's id")),
     request_body(content = AckRequest, examples(
         ("ack" = (summary = "The NAS did it", value = json!({"result": "ack"}))),
-        ("nak" = (summary = "The NAS refused", value = json!({"result": "nak", "error_cause": 503,
-            "message": "Session-Context-Not-Found"}))),
+        ("nak" = (summary = "The NAS refused", value = json!({"result": "nak", "error_cause": 503}))),
+        ("timeout" = (summary = "The NAS did not answer", value = json!({"result": "timeout",
+            "message": "192.0.2.7:3799 did not answer 5 transmissions"}))),
     )),
     responses(
         (status = 204, description = "It is noted"),
@@ -213,14 +216,14 @@ pub(crate) async fn acknowledge(
     Path(id): Path<String>,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<StatusCode, Problem> {
-    let (result, said) = fields::read(&body, read_ack)?;
-    let Some(result) = result else { return Err(Problem::invalid(Vec::new())) };
+    let (answer, said) = fields::read(&body, read_ack)?;
+    let Some(answer) = answer else { return Err(Problem::invalid(Vec::new())) };
     let Ok(id) = id.parse::<CommandId>() else { return Err(Problem::not_found("command")) };
     let said = said.as_deref();
     let write = async {
         let mut tx = shared.store.org(caller.org).await?;
         let now = shared.clock.now();
-        let mut known = commands_edge::ack(&mut tx, &shared.ids, now, caller.edge, id, result, said).await?;
+        let mut known = commands_edge::ack(&mut tx, &shared.ids, now, caller.edge, id, answer, said).await?;
         if !known {
             let said = said.unwrap_or_default();
             known = edge_status::answer_probe(&mut tx, caller.edge, id.uuid(), now, said).await?;
@@ -318,22 +321,14 @@ fn read_query(query: &HashMap<String, String>, shared: &Shared) -> Result<(Durat
     }
 }
 
-fn read_ack(fields: &mut Fields<'_>) -> (Option<AckResult>, Option<String>) {
-    let result = fields.one_of(
-        "result",
-        &[("ack", AckResult::Ack), ("nak", AckResult::Nak), ("timeout", AckResult::Timeout)],
-    );
+fn read_ack(fields: &mut Fields<'_>) -> (Option<NasAnswer>, Option<String>) {
+    let result = fields.word("result");
     if result.is_none() && !fields.is_wrong("result") {
         fields.needed("result", "one of ack, nak, timeout");
     }
-    let cause = fields.count("error_cause");
-    let message = fields.text("message", MESSAGE_CHARS_MAX);
-    let said = match (cause, message) {
-        (Some(cause), Some(message)) => Some(format!("Error-Cause {cause}, {message}")),
-        (Some(cause), None) => Some(format!("Error-Cause {cause}")),
-        (None, message) => message,
-    };
-    (result, said)
+    let error_cause = fields.attribute("error_cause").map(ErrorCause);
+    let said = words_beyond(error_cause, fields.text("message", MESSAGE_CHARS_MAX));
+    (result.map(|result| NasAnswer { result, error_cause }), said)
 }
 
 /// With the addresses of remediation pages, where a command leads its client to one.

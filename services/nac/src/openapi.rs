@@ -16,7 +16,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response,
 use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-pub use wire::schema::{accounting_status, ack_result, action, coa_cause, coa_kind};
+pub use wire::schema::{accounting_status, ack_result, action, coa_cause, coa_kind, error_cause};
 
 use crate::{Shared, accounting, authorize, bundle, commands, commands_stream, events, radius, report};
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use domain::coa::hold::HoldState;
 use domain::coa::{CoaCause, CoaKind};
-use domain::command::{Command, CommandState};
+use domain::command::{Command, CommandState, ErrorCause, NasAnswer};
 use domain::compliance::Verdict;
 use domain::decision::Outcome;
 use domain::outbox::OutboxMessage;
@@ -67,6 +67,7 @@ pub struct LatestCommand {
     pub delivered_at: Option<OffsetDateTime>,
     /// Where the hold stands that it waits or waited for; `None`: there is none.
     pub hold: Option<HoldState>,
+    pub answer: Option<NasAnswer>,
     /// The device's compliance changed after the hold was decided.
     pub changed_since: bool,
 }
@@ -111,6 +112,8 @@ pub(crate) struct Row {
     pub expires_at: OffsetDateTime,
     pub delivered_at: Option<OffsetDateTime>,
     pub finished_at: Option<OffsetDateTime>,
+    pub answer: Option<String>,
+    pub error_cause: Option<i64>,
     pub result: Option<String>,
 }
 
@@ -135,10 +138,19 @@ impl Row {
             expires_at: self.expires_at,
             delivered_at: self.delivered_at,
             finished_at: self.finished_at,
+            answer: read_answer(self.answer.as_deref(), self.error_cause)?,
             result: self.result,
         };
         Ok((command, self.site_id.map(SiteId)))
     }
+}
+
+pub(crate) fn read_answer(result: Option<&str>, error_cause: Option<i64>) -> Result<Option<NasAnswer>> {
+    let Some(result) = result else { return Ok(None) };
+    let result = result.parse().map_err(|e| StoreError::corrupt("command.answer", e))?;
+    let error_cause = error_cause.map(u32::try_from).transpose();
+    let error_cause = error_cause.map_err(|e| StoreError::corrupt("command.error_cause", e))?.map(ErrorCause);
+    Ok(Some(NasAnswer { result, error_cause }))
 }
 
 /// Lets one planner at a time work on an organization, until the transaction ends: what it reads afterwards is not
@@ -162,7 +174,9 @@ pub async fn standing(
         r#"SELECT s.id AS session_id, s.policy_version, s.verdict, s.link_id, c.id AS "id?", c.state AS "state?",
                   c.kind AS "kind?", c.cause AS "cause?", c.to_outcome AS "to_outcome?",
                   c.answered_at AS "answered_at?", c.created_at AS "created_at?", c.not_before AS "not_before?",
-                  c.delivered_at AS "delivered_at?", c.hold_state AS "hold_state?",
+                  c.delivered_at AS "delivered_at?", c.answer AS "answer?",
+                  c.error_cause AS "error_cause?",
+                  c.hold_state AS "hold_state?",
                   c.hold_state = 'discarded' AND EXISTS (
                       SELECT FROM device_transition t
                       WHERE t.org_id = $1 AND t.device_id = c.device_id AND t.at > c.decided_at
@@ -171,7 +185,8 @@ pub async fn standing(
            FROM session s
            LEFT JOIN LATERAL (
                SELECT c.id, c.state, c.kind, c.cause, c.to_outcome, c.answered_at, c.created_at, c.not_before,
-                      c.delivered_at, c.device_id, h.state AS hold_state, h.decided_at
+                      c.delivered_at, c.answer, c.error_cause, c.device_id,
+                      h.state AS hold_state, h.decided_at
                FROM command c LEFT JOIN hold h ON h.org_id = $1 AND h.id = c.hold_id
                WHERE c.org_id = $1 AND c.session_id = s.id
                  AND (c.state <> 'superseded' OR h.state = 'discarded')
@@ -212,6 +227,7 @@ pub async fn standing(
                         .hold_state
                         .map(|state| state.parse().map_err(|e| StoreError::corrupt("hold.state", e)))
                         .transpose()?,
+                    answer: read_answer(row.answer.as_deref(), row.error_cause)?,
                     changed_since: row.changed_since.unwrap_or(false),
                 })
             }
@@ -325,6 +341,7 @@ pub async fn plan(
         expires_at,
         delivered_at: None,
         finished_at: None,
+        answer: None,
         result: None,
     };
     let from =
@@ -374,7 +391,7 @@ pub async fn hold(
         r#"UPDATE command c SET state = 'held', hold_id = $3, not_before = NULL
            WHERE org_id = $1 AND session_id = $2 AND state = 'pending'
            RETURNING id, kind, cause, edge_id, session_id, session_key, mac, from_outcome, to_outcome, state,
-                     created_at, not_before, expires_at, delivered_at, finished_at, result,
+                     created_at, not_before, expires_at, delivered_at, finished_at, answer, error_cause, result,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id"#,
         org,
         session.uuid(),
@@ -404,7 +421,7 @@ pub async fn release(
                    (SELECT h.decided_at FROM hold h WHERE h.org_id = $1 AND h.id = c.hold_id))
            WHERE org_id = $1 AND session_id = $2 AND state = 'held'
            RETURNING id, kind, cause, edge_id, session_id, session_key, mac, from_outcome, to_outcome, state,
-                     created_at, not_before, expires_at, delivered_at, finished_at, result,
+                     created_at, not_before, expires_at, delivered_at, finished_at, answer, error_cause, result,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id"#,
         org,
         session.uuid(),
@@ -430,7 +447,7 @@ pub async fn withdraw(
         r#"UPDATE command c SET state = 'superseded', finished_at = $3, result = $4
            WHERE org_id = $1 AND session_id = $2 AND state IN ('held', 'pending', 'delivered')
            RETURNING id, kind, cause, edge_id, session_id, session_key, mac, from_outcome, to_outcome, state,
-                     created_at, not_before, expires_at, delivered_at, finished_at, result,
+                     created_at, not_before, expires_at, delivered_at, finished_at, answer, error_cause, result,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id"#,
         org,
         session.uuid(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::command::{Command, CommandState};
+use domain::command::{Command, CommandState, NasAnswer, Next, again_after};
 use domain::request::AccessRequest;
 use domain::time::Ids;
 use domain::{CommandId, EdgeId, OrgId, SiteId};
@@ -12,17 +12,6 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{OrgTx, Result, SystemTx, commands, events};
-
-/// What came of a command at the NAS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckResult {
-    /// The NAS did it.
-    Ack,
-    /// The NAS refused.
-    Nak,
-    /// The NAS did not answer the edge.
-    Timeout,
-}
 
 /// A command, handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +39,8 @@ struct Row {
     delivered_at: Option<OffsetDateTime>,
     deliveries: i32,
     finished_at: Option<OffsetDateTime>,
+    answer: Option<String>,
+    error_cause: Option<i64>,
     result: Option<String>,
     request: Option<Value>,
 }
@@ -73,6 +64,8 @@ impl Row {
             expires_at: self.expires_at,
             delivered_at: self.delivered_at,
             finished_at: self.finished_at,
+            answer: self.answer,
+            error_cause: self.error_cause,
             result: self.result,
         }
         .read()?;
@@ -150,7 +143,8 @@ async fn hand_out(
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.answer, c.error_cause,
+                     c.result,
                      (SELECT CASE WHEN s.acct_session_id IS NULL THEN s.request
                              -- The NAS's own name of the stay, where only accounting told it.
                              ELSE jsonb_set(s.request, '{session_id}', to_jsonb(s.acct_session_id)) END
@@ -195,56 +189,73 @@ pub async fn next_due(tx: &mut OrgTx, edge: EdgeId, now: OffsetDateTime) -> Resu
 }
 
 /// Takes an edge's word on a command. `false`: the edge has no such command. Said twice, or of a command that is no
-/// longer open, it changes nothing.
+/// longer open, it changes nothing. A command that may go better the next time stays open and goes out again, unless
+/// its time is over by then.
 pub async fn ack(
     tx: &mut OrgTx,
     ids: &Ids,
     now: OffsetDateTime,
     edge: EdgeId,
     id: CommandId,
-    result: AckResult,
+    answer: NasAnswer,
     said: Option<&str>,
 ) -> Result<bool> {
     let org = tx.org();
-    let (state, text) = match (result, said) {
-        (AckResult::Ack, said) => (CommandState::Acked, said.map(str::to_owned)),
-        (AckResult::Nak, said) => (CommandState::Failed, Some(said.unwrap_or("the NAS refused").to_owned())),
-        (AckResult::Timeout, said) => {
-            (CommandState::Failed, Some(said.unwrap_or("the NAS did not answer").to_owned()))
+    let command = sqlx::query!(
+        "SELECT state, expires_at, deliveries, answers, answered_delivery FROM command
+         WHERE org_id = $1 AND id = $2 AND edge_id = $3 FOR UPDATE",
+        org.uuid(),
+        id.uuid(),
+        edge.uuid(),
+    )
+    .fetch_optional(tx.conn())
+    .await?;
+    let Some(command) = command else { return Ok(false) };
+    if !matches!(command.state.as_str(), "pending" | "delivered") {
+        return Ok(true);
+    }
+    let (state, again_at) = match answer.next() {
+        Next::Done => (CommandState::Acked, None),
+        Next::Gone | Next::Failed => (CommandState::Failed, None),
+        Next::Again if command.deliveries <= command.answered_delivery => return Ok(true),
+        Next::Again => {
+            let answers = u32::try_from(command.answers).unwrap_or_default().saturating_add(1);
+            let again_at = now + again_after(answers);
+            match again_at < command.expires_at {
+                true => (CommandState::Delivered, Some(again_at)),
+                false => (CommandState::Failed, None),
+            }
         }
     };
     let row = sqlx::query_as!(
         Row,
-        r#"UPDATE command c SET state = $4, finished_at = $5, result = $6
-           WHERE c.org_id = $1 AND c.id = $2 AND c.edge_id = $3 AND c.state IN ('pending', 'delivered')
+        r#"UPDATE command c SET state = $4, answer = $5, error_cause = $6, result = $7,
+               finished_at = CASE WHEN $8::timestamptz IS NULL THEN $9::timestamptz END,
+               not_before = coalesce($8, c.not_before),
+               answers = c.answers + ($8 IS NOT NULL)::int,
+               answered_delivery = CASE WHEN $8 IS NULL THEN c.answered_delivery ELSE c.deliveries END
+           WHERE c.org_id = $1 AND c.id = $2 AND c.edge_id = $3
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.answer,
+                     c.error_cause, c.result,
                      (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
         org.uuid(),
         id.uuid(),
         edge.uuid(),
         state.as_str(),
+        answer.result.as_str(),
+        answer.error_cause.map(|cause| i64::from(cause.0)),
+        said,
+        again_at,
         now,
-        text,
-    )
-    .fetch_optional(tx.conn())
-    .await?;
-    if let Some(row) = row {
-        let (Delivery { command, .. }, site, _) = row.read()?;
-        events::append(tx, &command.event(org, site, ids.make(now), now)).await?;
-        return Ok(true);
-    }
-    let known = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM command WHERE org_id = $1 AND id = $2 AND edge_id = $3) AS "known!""#,
-        org.uuid(),
-        id.uuid(),
-        edge.uuid(),
     )
     .fetch_one(tx.conn())
     .await?;
-    Ok(known)
+    let (Delivery { command, .. }, site, _) = row.read()?;
+    events::append(tx, &command.event(org, site, ids.make(now), now)).await?;
+    Ok(true)
 }
 
 /// Closes the commands whose time is over. Returns how many.
@@ -261,7 +272,8 @@ pub async fn expire_due(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, limit: i
            RETURNING c.id, c.edge_id,
                      (SELECT e.site_id FROM edge e WHERE e.org_id = $1 AND e.id = c.edge_id) AS site_id,
                      c.session_id, c.session_key, c.mac, c.kind, c.cause, c.from_outcome, c.to_outcome, c.state,
-                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.result,
+                     c.created_at, c.not_before, c.expires_at, c.delivered_at, c.deliveries, c.finished_at, c.answer, c.error_cause,
+                     c.result,
                      (SELECT s.request FROM session s WHERE s.org_id = $1 AND s.id = c.session_id) AS request"#,
         org.uuid(),
         now,

@@ -12,6 +12,7 @@ pub mod overview;
 pub mod remediation;
 pub mod replay;
 pub mod sites;
+pub mod timeline;
 
 use domain::Mac;
 use mac_address::MacAddress;

@@ -149,6 +149,15 @@ impl<'a> Fields<'a> {
         count
     }
 
+    /// A whole number that fits into an attribute of RADIUS.
+    pub fn attribute(&mut self, name: &'static str) -> Option<u32> {
+        let number = u32::try_from(self.count(name)?).ok();
+        if number.is_none() {
+            self.problem(name, "out_of_range", format!("a whole number from 0 to {}", u32::MAX));
+        }
+        number
+    }
+
     /// Yes or no.
     pub fn flag(&mut self, name: &'static str) -> Option<bool> {
         let value = self.get(name)?;

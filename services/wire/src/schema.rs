@@ -1,6 +1,7 @@
 //! What the words and numbers of the API may be, for its OpenAPI document.
 
 use domain::coa::{CoaCause, CoaKind};
+use domain::command::{ERROR_CAUSES, NasResult};
 use domain::compliance::{Literal, Verdict};
 use domain::decision::{MatchOutcomeName, Reason};
 use domain::request::{AuthType, PortType};
@@ -84,5 +85,21 @@ pub fn coa_cause() -> Object {
 }
 
 pub fn ack_result() -> Object {
-    words(["ack", "nak", "timeout"])
+    words(NasResult::ALL.iter().map(|word| word.as_str()))
+}
+
+pub fn error_cause() -> Object {
+    let known: Vec<String> =
+        ERROR_CAUSES.iter().map(|entry| format!("{} {}", entry.number, entry.name)).collect();
+    let types = SchemaType::from_iter([Type::Integer, Type::Null]);
+    ObjectBuilder::new()
+        .schema_type(types)
+        .minimum(Some(0))
+        .maximum(Some(u32::MAX))
+        .examples([json!(503)])
+        .description(Some(format!(
+            "The NAS's Error-Cause (RFC 5176 3.5), where it gave one: {}. Other numbers are taken as they are.",
+            known.join(", ")
+        )))
+        .build()
 }

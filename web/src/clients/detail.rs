@@ -1,11 +1,11 @@
-//! One client: its device, its sessions, its story.
+//! One client, or one session of it: what is known now, and all that happened.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use domain::{Mac, OrgId, SessionId};
-use store::views::clients::{ClientRow, CommandRow, DeviceView, TransitionRow};
-use store::views::events::{EventFilter, EventRow};
+use domain::{DeviceId, LinkId, Mac, OrgId, SessionId};
+use store::views::clients::{ClientRow, DeviceView};
+use store::views::timeline::{What, Whose};
 use time::Duration;
 
 use crate::app::App;
@@ -14,22 +14,30 @@ use crate::shell::{Area, Shell, page};
 use crate::ui;
 use crate::visit::Member;
 
+use super::timeline::{self, About, Asked, Timeline};
+
+/// The sessions that tell which devices a client was taken for.
+const SESSIONS_MAX: i64 = 20;
+/// The first decision on a session comes before its first accounting.
+const BEFORE_ACCOUNTING: Duration = Duration::minutes(1);
+
 #[derive(Template)]
 #[template(path = "clients/detail.html")]
 struct Page {
     shell: Shell,
     base: String,
     events: String,
+    devices: String,
+    holds: String,
     sessions_path: String,
     simulate: String,
     identity_providers: String,
     title: String,
     latest: ClientRow,
-    sessions: Vec<ClientRow>,
+    /// Of one session: the page of its client.
+    whole: Option<String>,
     device: Option<DeviceView>,
-    transitions: Vec<TransitionRow>,
-    commands: Vec<CommandRow>,
-    story: Vec<EventRow>,
+    timeline: Timeline,
 }
 
 /// `GET /orgs/{org_id}/clients/{mac}`
@@ -37,13 +45,20 @@ pub(super) async fn by_mac(
     member: Member,
     State(app): State<App>,
     Path((_, mac)): Path<(OrgId, String)>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, PageError> {
     let mac: Mac = mac.parse().map_err(|_| PageError::NotFound)?;
     let mut tx = member.tx(&app).await?;
-    let sessions = store::views::clients::sessions(&mut tx, mac, 20).await?;
+    let sessions = store::views::clients::sessions(&mut tx, mac, SESSIONS_MAX).await?;
     tx.commit().await?;
-    let filter = EventFilter { mac: Some(mac), ..EventFilter::default() };
-    show(&member, &app, mac.to_string(), sessions, filter).await
+    let about = About {
+        whose: Whose::Client(mac),
+        devices: devices(&sessions),
+        stay: None,
+        mac: Some(mac),
+        path: member.path(&format!("clients/{mac}")),
+    };
+    show(&member, &app, mac.to_string(), sessions, None, about, &asked).await
 }
 
 /// `GET /orgs/{org_id}/sessions/{session_id}`: a client without a MAC address, or one session of it.
@@ -51,13 +66,33 @@ pub(super) async fn by_session(
     member: Member,
     State(app): State<App>,
     Path((_, id)): Path<(OrgId, SessionId)>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, PageError> {
     let mut tx = member.tx(&app).await?;
     let session = store::views::clients::session(&mut tx, id).await?.ok_or(PageError::NotFound)?;
     tx.commit().await?;
     let title = session.mac.map_or_else(|| session.session_key.clone(), |mac| mac.to_string());
-    let filter = EventFilter { session: Some(id), ..EventFilter::default() };
-    show(&member, &app, title, vec![session], filter).await
+    let began = session.decided_at.map_or(session.started_at, |decided| decided.min(session.started_at));
+    let about = About {
+        whose: Whose::Session(id),
+        devices: devices(std::slice::from_ref(&session)),
+        stay: Some((began - BEFORE_ACCOUNTING, session.ended_at)),
+        mac: session.mac,
+        path: member.path(&format!("sessions/{id}")),
+    };
+    let whole = session.mac.map(|mac| member.path(&format!("clients/{mac}")));
+    show(&member, &app, title, vec![session], whole, about, &asked).await
+}
+
+/// The devices that some sessions' clients were taken for, the latest first.
+fn devices(sessions: &[ClientRow]) -> Vec<(LinkId, DeviceId)> {
+    let mut devices = Vec::new();
+    for device in sessions.iter().filter_map(|row| row.link.zip(row.device)) {
+        if !devices.contains(&device) {
+            devices.push(device);
+        }
+    }
+    devices
 }
 
 async fn show(
@@ -65,38 +100,32 @@ async fn show(
     app: &App,
     title: String,
     sessions: Vec<ClientRow>,
-    filter: EventFilter,
+    whole: Option<String>,
+    about: About,
+    asked: &Asked,
 ) -> Result<Response, PageError> {
-    let now = member.now();
-    let latest = sessions.first().cloned().ok_or(PageError::NotFound)?;
-    let filter = EventFilter { from: Some(now - Duration::days(30)), ..filter };
-    let ids: Vec<_> = sessions.iter().map(|row| row.session).collect();
+    let latest = sessions.into_iter().next().ok_or(PageError::NotFound)?;
     let mut tx = member.tx(app).await?;
-    let story = store::views::events::list(&mut tx, &filter, None, 60).await?;
-    let commands = store::views::clients::commands(&mut tx, &ids, 20).await?;
     // The session that goes on may not know its device; an earlier one may.
-    let known = sessions.iter().find_map(|row| row.link.zip(row.device));
-    let (device, transitions) = match known {
-        Some((link, device)) => (
-            store::views::clients::device(&mut tx, link, device).await?,
-            store::views::clients::transitions(&mut tx, device, 20).await?,
-        ),
-        None => (None, Vec::new()),
+    let device = match about.devices.first() {
+        Some((link, device)) => store::views::clients::device(&mut tx, *link, *device).await?,
+        None => None,
     };
+    let timeline = timeline::read(&mut tx, about, asked, member.now()).await?;
     tx.commit().await?;
     page(&Page {
         shell: member.shell(Area::Clients).await?,
         base: member.path("clients"),
         events: member.path("events"),
+        devices: member.path("devices"),
+        holds: member.path("holds"),
         sessions_path: member.path("sessions"),
         simulate: member.path("auth-policies/simulate"),
         identity_providers: member.path("identity-providers"),
         title,
         latest,
-        sessions,
+        whole,
         device,
-        transitions,
-        commands,
-        story,
+        timeline,
     })
 }

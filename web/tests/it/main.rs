@@ -12,4 +12,5 @@ mod live;
 mod pages;
 mod policy;
 mod remediation;
+mod timeline;
 mod world;

@@ -3,7 +3,7 @@
 use domain::HoldId;
 use domain::coa::hold::HoldState;
 use domain::coa::{CoaCause, CoaKind, CoaPlan, plan};
-use domain::command::CommandState;
+use domain::command::{CommandState, Next};
 use domain::decision::Outcome;
 use store::commands::LatestCommand;
 use store::sessions::ActiveSession;
@@ -91,11 +91,12 @@ impl Case<'_> {
             && !command.changed_since
     }
 
-    /// The edge had its chance with this very move a while ago.
+    /// The edge had its chance with this very move a while ago, or the NAS knows nobody to move.
     fn was_told(&self, command: &LatestCommand) -> bool {
         let since = command.not_before.map_or(command.created_at, |due| due.max(command.created_at));
+        let is_gone = command.answer.is_some_and(|answer| answer.next() == Next::Gone);
         matches!(command.state, CommandState::Acked | CommandState::Failed | CommandState::Expired)
             && command.answered_at == Some(self.session.decided_at)
-            && self.now - since < self.repeat_after
+            && (is_gone || self.now - since < self.repeat_after)
     }
 }

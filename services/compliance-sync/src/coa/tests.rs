@@ -1,6 +1,6 @@
 use domain::coa::hold::HoldState;
 use domain::coa::{CoaCause, CoaKind};
-use domain::command::CommandState;
+use domain::command::{CommandState, ErrorCause, NasAnswer, NasResult};
 use domain::decision::{Outcome, RadiusAttr, Redirect};
 use domain::request::AccessRequest;
 use domain::{CommandId, EdgeId, HoldId, SessionId, SiteId};
@@ -46,6 +46,7 @@ fn command(state: CommandState, to: &str, minutes_ago: i64) -> LatestCommand {
         not_before: None,
         delivered_at: None,
         hold: None,
+        answer: None,
         changed_since: false,
     }
 }
@@ -123,6 +124,19 @@ fn the_same_answer_is_not_given_up_twice_in_a_row() {
             LatestCommand { answered_at: Some(NOW - Duration::hours(2)), ..command(state, "30", 1) };
         assert_eq!(choose("10", "30", Some(&answered_again)), send("30"));
     }
+}
+
+#[test]
+fn whom_the_nas_does_not_know_is_not_moved_again_until_it_is_answered_again() {
+    let refused = |cause| LatestCommand {
+        answer: Some(NasAnswer { result: NasResult::Nak, error_cause: Some(ErrorCause(cause)) }),
+        ..command(CommandState::Failed, "30", 600)
+    };
+    assert_eq!(choose("10", "30", Some(&refused(503))), Step::Nothing);
+    assert_eq!(choose("10", "30", Some(&refused(405))), send("30"));
+    assert_eq!(choose("10", "40", Some(&refused(503))), send("40"));
+    let answered_again = LatestCommand { answered_at: Some(NOW - Duration::hours(2)), ..refused(503) };
+    assert_eq!(choose("10", "30", Some(&answered_again)), send("30"));
 }
 
 #[test]

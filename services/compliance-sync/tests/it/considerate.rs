@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::SessionId;
 use domain::coa::CoaKind;
+use domain::command::{NasAnswer, NasResult};
 use domain::outbox::OutboxMessage;
 use domain::resolver::LookupKey;
 use store::jobs::JobKind;
@@ -27,7 +28,7 @@ async fn carry_out(world: &World, tenant: Tenant, n: u32) -> usize {
     let mut tx = world.store.org(tenant.org).await.unwrap();
     let due = commands_edge::fetch(&mut tx, &world.ids, now, tenant.edge, 500, again).await.unwrap();
     for delivery in &due {
-        let ack = commands_edge::AckResult::Ack;
+        let ack = NasAnswer { result: NasResult::Ack, error_cause: None };
         commands_edge::ack(&mut tx, &world.ids, now, tenant.edge, delivery.command.id, ack, None)
             .await
             .unwrap();

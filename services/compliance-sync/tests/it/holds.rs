@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::SessionId;
 use domain::coa::hold::{Hold, HoldState};
 use domain::command::CommandState::{self, Acked, Held, Pending, Superseded};
+use domain::command::{NasAnswer, NasResult};
 use domain::outbox::OutboxMessage;
 use store::jobs::JobKind;
 use store::{commands_edge, holds, outbox};
@@ -82,7 +83,7 @@ async fn carry_out(world: &World, tenant: Tenant) -> usize {
     let mut tx = world.store.org(tenant.org).await.unwrap();
     let due = commands_edge::fetch(&mut tx, &world.ids, now, tenant.edge, 500, again).await.unwrap();
     for delivery in &due {
-        let ack = commands_edge::AckResult::Ack;
+        let ack = NasAnswer { result: NasResult::Ack, error_cause: None };
         let known =
             commands_edge::ack(&mut tx, &world.ids, now, tenant.edge, delivery.command.id, ack, None).await;
         assert!(known.unwrap());

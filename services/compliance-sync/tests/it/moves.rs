@@ -1,6 +1,7 @@
 //! From a change in Intune to a command for the edge, and nothing more than that.
 
 use domain::command::CommandState::{Acked, Expired, Pending, Superseded};
+use domain::command::{NasAnswer, NasResult};
 use domain::outbox::OutboxMessage;
 use domain::resolver::LookupKey;
 use domain::time::Clock as _;
@@ -36,7 +37,7 @@ async fn carry_out(world: &World, tenant: Tenant) {
         commands_edge::fetch(&mut tx, &world.ids, now, tenant.edge, 10, std::time::Duration::from_secs(30))
             .await;
     for command in commands.unwrap() {
-        let acked = commands_edge::AckResult::Ack;
+        let acked = NasAnswer { result: NasResult::Ack, error_cause: None };
         commands_edge::ack(&mut tx, &world.ids, now, tenant.edge, command.command.id, acked, None)
             .await
             .unwrap();

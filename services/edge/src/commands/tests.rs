@@ -3,6 +3,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::post;
 use domain::time::{Clock as _, SystemClock};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -125,9 +126,24 @@ async fn a_command_that_comes_again_is_carried_out_once_and_told_again() {
     world.acks(1).await;
     world.dispatcher.accept(vec![one]).await;
     let acks = world.acks(2).await;
-    let said = json!({"result": "nak", "error_cause": 503, "message": "Session Context Not Found"});
+    let said = json!({"result": "nak", "error_cause": 503, "message": null});
     assert_eq!(acks.iter().map(|(_, body)| body).collect::<Vec<_>>(), [&said, &said]);
     assert_eq!(world.told(), ["10/1"]);
+}
+
+#[tokio::test]
+async fn what_may_go_better_is_tried_again_when_it_comes_again() {
+    let world = World::new(Manner::Nak(506)).await;
+    let one = command(1, 10, "192.0.2.7", 60);
+    world.dispatcher.accept(vec![one.clone()]).await;
+    assert_eq!(world.acks(1).await[0].1["error_cause"], 506);
+    world.nas.behave(Manner::Ack);
+    world.dispatcher.accept(vec![one.clone()]).await;
+    assert_eq!(world.acks(2).await[1].1["result"], "ack");
+    world.dispatcher.accept(vec![one]).await;
+    assert_eq!(world.acks(3).await[2].1["result"], "ack");
+    let requests: HashSet<_> = world.nas.received().into_iter().collect();
+    assert_eq!(requests.len(), 2, "what was done is not done again");
 }
 
 #[tokio::test]

@@ -45,16 +45,29 @@ async fn a_command_is_handed_out_until_it_is_acknowledged() {
     assert_eq!(fetch(&process, &tenant, 0).await.len(), 1, "nothing was heard of it");
 
     let ack = format!("/v1/nac/commands/{id}/ack");
-    let nak = json!({"result": "nak", "error_cause": 503, "message": "Session-Context-Not-Found"});
+    let nak = json!({"result": "nak", "error_cause": 503, "message": "Session Context Not Found"});
     for body in [nak.clone(), nak, json!({"result": "ack"})] {
         let answer = process.post(&ack, &tenant.token, &body).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
     }
     world.advance(31);
     assert!(fetch(&process, &tenant, 0).await.is_empty());
-    let (state, result): (String, String) =
-        sqlx::query_as("SELECT state, result FROM command").fetch_one(&world.admin).await.unwrap();
-    assert_eq!((state.as_str(), result.as_str()), ("failed", "Error-Cause 503, Session-Context-Not-Found"));
+    let command: (String, String, i64, Option<String>) =
+        sqlx::query_as("SELECT state, answer, error_cause, result FROM command")
+            .fetch_one(&world.admin)
+            .await
+            .unwrap();
+    assert_eq!(command, ("failed".to_owned(), "nak".to_owned(), 503, None));
+    let (summary, detail): (String, Value) = sqlx::query_as(
+        "SELECT summary, detail FROM event WHERE kind = 'NAC_CLIENT_COA_REAUTH' AND detail->>'state' = 'failed'",
+    )
+    .fetch_one(&world.admin)
+    .await
+    .unwrap();
+    assert_eq!(summary, "Re-authentication failed: the NAS refused: Session-Context-Not-Found (503)");
+    assert_eq!((&detail["answer"], &detail["error_cause"]), (&json!("nak"), &json!(503)));
+    assert_eq!(detail["error_cause_name"], "Session-Context-Not-Found");
+    assert!(detail["remedy"].as_str().unwrap().contains("decided on anew"), "{detail}");
     let states: Vec<String> = sqlx::query_scalar(
         "SELECT detail->>'state' FROM event WHERE kind = 'NAC_CLIENT_COA_REAUTH' AND session_id = $1 ORDER BY at, id",
     )
@@ -69,6 +82,75 @@ async fn a_command_is_handed_out_until_it_is_acknowledged() {
         let answer = process.post(&path, &tenant.token, &json!({"result": "ack"})).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
     }
+}
+
+async fn say(process: &Process, tenant: &Tenant, id: &Value, body: &Value) {
+    let path = format!("/v1/nac/commands/{}/ack", id.as_str().unwrap());
+    let answer = process.post(&path, &tenant.token, body).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn what_the_nas_did_not_answer_or_had_no_resources_for_goes_out_again_while_it_is_wanted() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let session = session(&process, &tenant).await;
+    world.command(&tenant, session).await;
+    let stands = || async {
+        let found: (String, String, Option<i64>, i32) =
+            sqlx::query_as("SELECT state, answer, error_cause, answers FROM command")
+                .fetch_one(&world.admin)
+                .await
+                .unwrap();
+        found
+    };
+    let silence = json!({"result": "timeout", "message": "192.0.2.7:3799 did not answer 5 transmissions"});
+    let busy = json!({"result": "nak", "error_cause": 506});
+
+    let id = fetch(&process, &tenant, 0).await[0]["id"].clone();
+    for _ in 0..2 {
+        say(&process, &tenant, &id, &silence).await;
+    }
+    assert_eq!(
+        stands().await,
+        ("delivered".to_owned(), "timeout".to_owned(), None, 1),
+        "told twice, counts once"
+    );
+    world.advance(29);
+    assert!(fetch(&process, &tenant, 0).await.is_empty());
+    world.advance(2);
+    assert_eq!(fetch(&process, &tenant, 0).await[0]["id"], id);
+    say(&process, &tenant, &id, &busy).await;
+    assert_eq!(stands().await, ("delivered".to_owned(), "nak".to_owned(), Some(506), 2));
+    world.advance(59);
+    assert!(fetch(&process, &tenant, 0).await.is_empty(), "it rests twice as long");
+    world.advance(2);
+    assert_eq!(fetch(&process, &tenant, 0).await.len(), 1);
+    say(&process, &tenant, &id, &json!({"result": "ack"})).await;
+    assert_eq!(stands().await.0, "acked");
+    say(&process, &tenant, &id, &silence).await;
+    assert_eq!(stands().await.0, "acked", "it is over");
+
+    // Nobody answers until the next time would be too late.
+    world.command(&tenant, session).await;
+    let mut times = 0;
+    for _ in 0..60 {
+        for command in fetch(&process, &tenant, 0).await {
+            times += 1;
+            say(&process, &tenant, &command["id"], &silence).await;
+        }
+        world.advance(10);
+    }
+    assert_eq!(times, 5, "after 0, 30, 90, 210 and 450 s of 600");
+    let (state, answer): (String, String) =
+        sqlx::query_as("SELECT state, answer FROM command ORDER BY created_at DESC, id DESC LIMIT 1")
+            .fetch_one(&world.admin)
+            .await
+            .unwrap();
+    assert_eq!((state.as_str(), answer.as_str()), ("failed", "timeout"));
+    let again = "SELECT count(*) FROM event WHERE summary LIKE '%is tried again: the NAS did not answer%'";
+    assert_eq!(world.count(again).await, 5);
 }
 
 #[tokio::test]

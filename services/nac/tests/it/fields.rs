@@ -89,6 +89,11 @@ async fn all_that_is_wrong_is_told_at_once() {
             vec!["event_timestamp", "framed_ip", "bytes_in", "bytes_out", "session_seconds"],
         ),
         ("/v1/nac/commands/x/ack", json!({"error_cause": "no"}), vec!["result", "error_cause"]),
+        (
+            "/v1/nac/commands/x/ack",
+            json!({"result": "done", "error_cause": 4_294_967_296_u64}),
+            vec!["result", "error_cause"],
+        ),
     ] {
         let answer = process.post(path, &tenant.token, &body).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", answer.body);

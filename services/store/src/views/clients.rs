@@ -2,7 +2,7 @@
 
 use domain::compliance::Verdict;
 use domain::decision::Outcome;
-use domain::{CommandId, DeviceId, EdgeId, LinkId, Mac, SessionId, SiteId};
+use domain::{DeviceId, EdgeId, LinkId, Mac, SessionId, SiteId};
 use ipnetwork::IpNetwork;
 use mac_address::MacAddress;
 use sqlx::{Postgres, QueryBuilder};
@@ -223,45 +223,6 @@ pub async fn session(tx: &mut OrgTx, id: SessionId) -> Result<Option<ClientRow>>
     row.map(ClientRow::try_from).transpose()
 }
 
-/// A command that was planned for a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandRow {
-    pub id: CommandId,
-    pub kind: String,
-    pub cause: String,
-    pub state: String,
-    pub created_at: OffsetDateTime,
-    pub delivered_at: Option<OffsetDateTime>,
-    pub finished_at: Option<OffsetDateTime>,
-    pub result: Option<String>,
-}
-
-/// The commands of some sessions, the latest first.
-pub async fn commands(tx: &mut OrgTx, sessions: &[SessionId], limit: i64) -> Result<Vec<CommandRow>> {
-    let org = tx.org().uuid();
-    let sessions: Vec<Uuid> = sessions.iter().map(|s| s.uuid()).collect();
-    let rows = sqlx::query!(
-        "SELECT id, kind, cause, state, created_at, delivered_at, finished_at, result FROM command
-         WHERE org_id = $1 AND session_id = ANY($2) ORDER BY created_at DESC, id DESC LIMIT $3",
-        org,
-        &sessions,
-        limit,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    let row = rows.into_iter().map(|r| CommandRow {
-        id: CommandId(r.id),
-        kind: r.kind,
-        cause: r.cause,
-        state: r.state,
-        created_at: r.created_at,
-        delivered_at: r.delivered_at,
-        finished_at: r.finished_at,
-        result: r.result,
-    });
-    Ok(row.collect())
-}
-
 /// A device of the fleet, as its client's page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceView {
@@ -302,30 +263,4 @@ pub async fn device(tx: &mut OrgTx, link: LinkId, id: DeviceId) -> Result<Option
     .fetch_optional(tx.conn())
     .await?;
     Ok(row)
-}
-
-/// A change of a device's compliance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransitionRow {
-    pub at: OffsetDateTime,
-    /// `None`: the device was new.
-    pub from_state: Option<String>,
-    /// `None`: its record is gone.
-    pub to_state: Option<String>,
-}
-
-/// The compliance changes of a device, the latest first.
-pub async fn transitions(tx: &mut OrgTx, device: DeviceId, limit: i64) -> Result<Vec<TransitionRow>> {
-    let org = tx.org().uuid();
-    let rows = sqlx::query_as!(
-        TransitionRow,
-        "SELECT at, from_state, to_state FROM device_transition
-         WHERE org_id = $1 AND device_id = $2 ORDER BY at DESC LIMIT $3",
-        org,
-        device.uuid(),
-        limit,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    Ok(rows)
 }

@@ -1,5 +1,6 @@
 //! One device: the record, what happened to it, and who else looks like it.
 
+use domain::command::NasAnswer;
 use domain::decision::Outcome;
 use domain::device::{ComplianceState, DeviceFacts};
 use domain::link::LinkState;
@@ -10,6 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::mac;
+use crate::commands::read_answer;
 use crate::{OrgTx, Result, StoreError, devices};
 
 /// A device with everything that is stored of it.
@@ -240,6 +242,7 @@ pub struct DeviceCommand {
     pub created_at: OffsetDateTime,
     pub not_before: Option<OffsetDateTime>,
     pub finished_at: Option<OffsetDateTime>,
+    pub answer: Option<NasAnswer>,
     pub result: Option<String>,
 }
 
@@ -248,7 +251,8 @@ pub async fn commands(tx: &mut OrgTx, sessions: &[SessionId], limit: i64) -> Res
     let org = tx.org().uuid();
     let sessions: Vec<Uuid> = sessions.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query!(
-        "SELECT id, session_id, mac, kind, cause, state, hold_id, created_at, not_before, finished_at, result
+        "SELECT id, session_id, mac, kind, cause, state, hold_id, created_at, not_before, finished_at, answer,
+                error_cause, result
          FROM command WHERE org_id = $1 AND session_id = ANY($2) ORDER BY created_at DESC, id DESC LIMIT $3",
         org,
         &sessions,
@@ -258,7 +262,7 @@ pub async fn commands(tx: &mut OrgTx, sessions: &[SessionId], limit: i64) -> Res
     .await?;
     let rows = rows.into_iter().map(|r| {
         let mac: Option<MacAddress> = r.mac;
-        DeviceCommand {
+        Ok(DeviceCommand {
             id: CommandId(r.id),
             session: SessionId(r.session_id),
             mac: mac.map(super::super::mac),
@@ -269,8 +273,9 @@ pub async fn commands(tx: &mut OrgTx, sessions: &[SessionId], limit: i64) -> Res
             created_at: r.created_at,
             not_before: r.not_before,
             finished_at: r.finished_at,
+            answer: read_answer(r.answer.as_deref(), r.error_cause)?,
             result: r.result,
-        }
+        })
     });
-    Ok(rows.collect())
+    rows.collect()
 }
