@@ -19,10 +19,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("compliance-sync", &["domain", "store", "cache", "microsoft", "apps"]),
     ("policy", &["domain", "store", "cache"]),
     ("wire", &["domain", "httpkit"]),
-    ("nac", &["domain", "store", "cache", "httpkit", "policy", "wire"]),
+    ("nac", &["domain", "store", "cache", "httpkit", "policy", "sealing", "wire"]),
     // Runs at the customer's site: it must not know any store.
     ("edge", &["domain", "httpkit", "wire"]),
-    ("web", &["domain", "store", "cache", "linking", "policy", "httpkit"]),
+    ("web", &["domain", "store", "cache", "linking", "policy", "sealing", "httpkit"]),
     (
         "gatehouse",
         &[

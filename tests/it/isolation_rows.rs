@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use domain::OrgId;
-use gatehouse_tests::{Database, TestApp, journey};
+use gatehouse_tests::{Database, Options, TestApp, eventually, journey};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use store::Store;
@@ -126,7 +126,8 @@ async fn partitions_cannot_be_reached_directly() {
 
 /// Two organizations that went through the whole journey, so that every table holds rows of both.
 async fn two_organizations() -> (TestApp, OrgId, OrgId) {
-    let app = TestApp::start().await;
+    let settings = vec![("NAC_SEEN_INTERVAL_SECONDS", "1".to_owned())];
+    let app = TestApp::start_with(Options { settings, ..Options::default() }).await;
     let mut orgs = Vec::new();
     for tenant in ["contoso.example", "fabrikam.example"] {
         let journey = journey::whole(&app, tenant).await;
@@ -134,6 +135,15 @@ async fn two_organizations() -> (TestApp, OrgId, OrgId) {
         let bundle = reqwest::Client::new().get(url).bearer_auth(&journey.token).send().await.unwrap();
         assert_eq!(bundle.status().as_u16(), 200);
         orgs.push(journey.org);
+        // What is heard of edges is written in the background.
+        eventually("the edge's standing to be written", || async {
+            let sql = "SELECT EXISTS (SELECT FROM edge_minute WHERE org_id = $1)
+                          AND EXISTS (SELECT FROM edge_caller WHERE org_id = $1)
+                          AND EXISTS (SELECT FROM edge_status WHERE org_id = $1)";
+            let written = sqlx::query_scalar(sql).bind(journey.org.uuid());
+            written.fetch_one(&mut app.database.superuser().await).await.unwrap_or(false).then_some(())
+        })
+        .await;
     }
     (app, orgs[0], orgs[1])
 }

@@ -70,6 +70,7 @@ async fn the_main_job_end_to_end() {
     edge.account(&accounting("interim")).await.unwrap();
 
     read_the_story(&browser, &page, &after.decision_id).await;
+    test_the_edge(&browser, &page, &edge).await;
     look_at_the_rest(&browser, &page, &edge).await;
 
     browser.click("#sign-out").await;
@@ -244,6 +245,22 @@ async fn read_the_story(browser: &Browser, page: &impl Fn(&str) -> Url, decision
     browser.click("main tbody th a").await;
     browser.find("#reauthenticate").await;
     browser.screenshots("client").await;
+}
+
+async fn test_the_edge(browser: &Browser, page: &impl Fn(&str) -> Url, edge: &Edge) {
+    browser.go(&page("/sites")).await;
+    browser.click_text("Campus controller").await;
+    browser.click("#connect").await;
+    browser.see("network = \"192.0.2.10\"").await;
+    browser.screenshots("edge-connect").await;
+    browser.click("#test").await;
+    browser.see("Access-Accept").await;
+    browser.click("#test-now").await;
+    browser.see("The command waits for the edge to fetch it").await;
+    // It is answered, and the page shows it by itself.
+    assert!(edge.commands(Duration::from_secs(20)).await.unwrap().is_empty());
+    browser.see("A command and its answer took").await;
+    browser.screenshots("edge-test").await;
 }
 
 async fn look_at_the_rest(browser: &Browser, page: &impl Fn(&str) -> Url, edge: &Edge) {

@@ -110,6 +110,8 @@ MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 -----END PRIVATE KEY-----";
 /// What edges know those bundles by.
 pub const BUNDLE_PUBLIC_KEY: &str = "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+/// Makes the addresses of remediation pages.
+pub const REMEDIATION_KEY: &str = "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
 /// Wraps the data keys of tests.
 pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -128,6 +130,7 @@ pub fn settings(database: &Database, simulator: &Url) -> Vec<(&'static str, Stri
         ("MICROSOFT_CLIENT_SECRET", simulator::config::DEFAULT_CLIENT_SECRET.to_owned()),
         ("BUNDLE_SIGNING_KEY", BUNDLE_SIGNING_KEY.to_owned()),
         ("MASTER_KEY", MASTER_KEY.to_owned()),
+        ("REMEDIATION_KEY", REMEDIATION_KEY.to_owned()),
         // Sweeps come when tests ask for them.
         ("SYNC_SWEEP_INTERVAL_SECONDS", "3600".to_owned()),
         ("SYNC_WORKER_POLL_MILLIS", "50".to_owned()),

@@ -9,10 +9,13 @@ use domain::time::{Ids, SharedClock};
 use linking::Linking;
 use policy::Policies;
 use policy::replay::Replays;
+use sealing::PageKeys;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
+
+use crate::remediation::Limits;
 
 /// What the dashboard needs of the process.
 #[derive(Clone)]
@@ -32,18 +35,23 @@ pub struct WebDeps {
 pub struct WebConfig {
     /// Where browsers reach the dashboard. Cookies are `Secure` where it is https.
     pub public_url: Url,
-    /// Where edges reach the NAC API; shown in the example that comes with a new token.
+    /// Where edges reach the NAC API; stands in what an edge is connected with.
     pub nac_url: Url,
+    /// What edges know bundles by, where bundles are signed.
+    pub bundle_public_key: Option<String>,
     /// Gatehouse's own app registration, whose budgets a link uses that brings none.
     pub client_id: Uuid,
     /// Moves that an edge is given in a second, as the sync paces them; for what a page foretells.
     pub coa_per_edge_per_second: u32,
+    /// Reads the addresses of remediation pages; `None`: there are none, and labels say so.
+    pub page_keys: Option<PageKeys>,
 }
 
 pub(crate) struct Inner {
     pub deps: WebDeps,
     pub config: WebConfig,
     pub replays: Replays,
+    pub page_limits: Limits,
 }
 
 /// Shared by all requests.
@@ -74,6 +82,11 @@ impl App {
     /// The replays that run in this process.
     pub(crate) fn replays(&self) -> &Replays {
         &self.0.replays
+    }
+
+    /// How often remediation pages may be asked.
+    pub(crate) fn page_limits(&self) -> &Limits {
+        &self.0.page_limits
     }
 
     pub(crate) fn now(&self) -> time::OffsetDateTime {

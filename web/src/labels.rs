@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use axum::Router;
 use axum::routing::get;
+use domain::decision::Redirect;
 use domain::policy::keys::{Group, KEYS, KeySpec};
 use domain::policy::{Label, LabelKind, MatchLabelKey};
 
@@ -105,7 +106,12 @@ const RESULTS: [(&str, &str, &str, &str); 9] = [
         "edge",
         "Any attributes of a vendor, checked against that vendor's dictionary.",
     ),
-    ("redirect_url", "Redirect", "link", "Leads the client to a page, for example to remediation."),
+    (
+        "redirect_url",
+        "Redirect",
+        "link",
+        "Leads the client to a page: Gatehouse’s, which says why and what to do, or one of yours.",
+    ),
 ];
 
 fn key_icon(spec: &KeySpec) -> &'static str {
@@ -179,7 +185,7 @@ pub(crate) fn describe(label: &Label) -> String {
         LabelKind::UsernameAttr { username_attr } => username_attr.to_string(),
         LabelKind::RadiusAttrs { radius_attrs } => radius_attrs.join(", "),
         LabelKind::RadiusVendorAttrs { radius_vendor_attrs } => radius_vendor_attrs.join(", "),
-        LabelKind::RedirectUrl { redirect_url } => redirect_url.clone(),
+        LabelKind::RedirectUrl { redirect_url } => Redirect::describe(redirect_url).to_owned(),
     }
 }
 

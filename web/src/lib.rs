@@ -27,6 +27,7 @@ mod labels;
 mod overview;
 mod policy_file;
 mod preferences;
+mod remediation;
 mod replay;
 mod session;
 mod settings;
@@ -62,6 +63,9 @@ pub const LINK_CALLBACK: &str = identity_providers::callback::PATH;
 /// Where the JSON Schema of policy files is, for everybody.
 pub const POLICY_SCHEMA: &str = policy_file::SCHEMA_PATH;
 
+/// Where clients' remediation pages are: the token follows.
+pub const REMEDIATION_PATH: &str = remediation::PATH;
+
 /// The largest form that is read.
 const BODY_BYTES_MAX: usize = 512 * 1024;
 
@@ -92,7 +96,8 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
             .with_path("/")
             .with_expiry(Expiry::OnInactivity(max_age));
     let replays = Replays::new(deps.store.clone(), Limits::default(), deps.shutdown.clone());
-    let app = App(Arc::new(Inner { deps, config, replays }));
+    let page_limits = remediation::Limits::default();
+    let app = App(Arc::new(Inner { deps, config, replays, page_limits }));
 
     let organization = Router::new()
         .merge(overview::routes())
@@ -125,5 +130,7 @@ pub fn router(deps: WebDeps, config: WebConfig) -> Result<Router, SetupError> {
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(from_fn_with_state(app.clone(), guard::error_pages))
         .layer(from_fn_with_state(headers, guard::SecurityHeaders::add))
+        // Behind the layers: these pages are for people without an account, and have headers of their own.
+        .merge(remediation::routes(&app))
         .with_state(app))
 }

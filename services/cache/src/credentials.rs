@@ -3,6 +3,7 @@
 use domain::{CredentialId, EdgeId, OrgId, SiteId};
 use redis::cmd;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::snapshots::age;
 use crate::{Aged, Cache, Result, millis};
@@ -16,7 +17,11 @@ pub struct CachedCredential {
     pub site: SiteId,
     /// SHA-256 of the whole token.
     pub token_hash: [u8; 32],
+    /// Refused for good, or its edge is switched off.
     pub revoked: bool,
+    /// Refused from then on.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<OffsetDateTime>,
 }
 
 impl Cache {

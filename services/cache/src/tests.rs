@@ -106,6 +106,7 @@ async fn credentials_come_and_go() {
         site: SiteId(Uuid::nil()),
         token_hash: [7; 32],
         revoked: false,
+        expires_at: Some(time::macros::datetime!(2026-11-21 12:00 UTC)),
     };
     cache.put_credential(&credential).await.unwrap();
     assert_eq!(cache.credential(ORG, id).await.unwrap().unwrap().value, credential);

@@ -87,7 +87,8 @@ async fn warm_org(ctx: &Context, org: OrgId) -> Result<bool, WarmError> {
             edge: row.edge,
             site: row.site,
             token_hash: row.token_hash,
-            revoked: row.revoked_at.is_some(),
+            revoked: row.is_off(),
+            expires_at: row.expires_at,
         };
         ctx.cache.put_credential(&credential).await?;
     }

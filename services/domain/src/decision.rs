@@ -25,12 +25,58 @@ pub struct Outcome {
     /// Given back as User-Name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
-    /// A page that the client is led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redirect_url: Option<String>,
+    pub redirect_url: Option<Redirect>,
     /// Further attributes, standard ones first, each group in the order of the rule's labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attrs: Vec<RadiusAttr>,
+}
+
+/// A page that a client is led to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Redirect {
+    /// Gatehouse's own page, which tells the person at the device why, and what to do. Its address is personal, and so
+    /// no part of a decision: whoever answers puts it in ([`Outcome::lead_to`]), and two answers that lead there are
+    /// the same answer.
+    Remediation,
+    /// A page of the organization's.
+    Url(String),
+}
+
+impl Redirect {
+    /// How a label names Gatehouse's own page.
+    pub const REMEDIATION: &'static str = "gatehouse";
+
+    /// The address, where it is no personal one that has yet to be put in.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Self::Remediation => None,
+            Self::Url(url) => Some(url),
+        }
+    }
+
+    /// What a label's value means, for people.
+    #[must_use]
+    pub fn describe(value: &str) -> &str {
+        if value == Self::REMEDIATION { "Gatehouse’s remediation page" } else { value }
+    }
+}
+
+impl From<String> for Redirect {
+    fn from(text: String) -> Self {
+        if text == Self::REMEDIATION { Self::Remediation } else { Self::Url(text) }
+    }
+}
+
+impl From<Redirect> for String {
+    fn from(redirect: Redirect) -> Self {
+        match redirect {
+            Redirect::Remediation => Redirect::REMEDIATION.to_owned(),
+            Redirect::Url(url) => url,
+        }
+    }
 }
 
 /// One attribute of RADIUS that a label names, in the dictionary's spelling.
@@ -54,6 +100,20 @@ impl Outcome {
         redirect_url: None,
         attrs: Vec::new(),
     };
+
+    /// Whether the client is to be led to Gatehouse's own page.
+    #[must_use]
+    pub fn leads_to_remediation(&self) -> bool {
+        self.redirect_url == Some(Redirect::Remediation)
+    }
+
+    /// Puts the client's own address of Gatehouse's page in, for the answer that goes out. Where there is none, the
+    /// redirect is left out, and all else holds.
+    pub fn lead_to(&mut self, page: Option<String>) {
+        if self.leads_to_remediation() {
+            self.redirect_url = page.map(Redirect::Url);
+        }
+    }
 }
 
 /// Why, for machines. Stable: a code never changes its meaning.

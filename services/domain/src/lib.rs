@@ -13,6 +13,7 @@ pub mod command;
 pub mod compliance;
 pub mod decision;
 pub mod device;
+pub mod edge;
 pub mod event;
 pub mod ids;
 pub mod link;

@@ -29,7 +29,7 @@ pub enum OutboxMessage {
         /// refreshed (a sweep confirmed what was known).
         redecide: bool,
     },
-    /// An edge's credential was made or revoked.
+    /// An edge's credential was made, revoked, or given an end; or the edge was switched off or on.
     CredentialChanged { edge: EdgeId },
     /// Moves of a link's clients are held, or no longer are: those that no edge was told are decided again.
     HoldChanged { link: LinkId },

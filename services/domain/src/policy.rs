@@ -12,6 +12,7 @@ pub mod keys;
 pub mod lint;
 pub mod model;
 pub mod replay;
+pub mod results;
 pub mod trace;
 pub mod transfer;
 pub mod value;

@@ -70,7 +70,7 @@ pub fn attributes_for(outcome: &Outcome, vendor: Option<&str>) -> Vec<RadiusAttr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::RadiusAttr;
+    use crate::decision::{RadiusAttr, Redirect};
 
     fn all() -> Outcome {
         Outcome {
@@ -81,7 +81,7 @@ mod tests {
             egress_vlan_names: vec!["1voice".into(), "2data".into()],
             gbp_tag: Some(4000),
             user_name: Some("ada@example.com".into()),
-            redirect_url: Some("https://example.com/fix".into()),
+            redirect_url: Some(Redirect::Url("https://example.com/fix".into())),
             attrs: vec![RadiusAttr { name: "Tunnel-Preference:1".into(), value: "3".into() }],
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
+use domain::time::SharedClock;
 use eventsource_stream::{Event, Eventsource};
 use futures::{Stream, StreamExt};
 use reqwest::{Client, RequestBuilder};
@@ -20,6 +21,8 @@ use crate::config::{EdgeConfig, Limits};
 
 /// Connections to the cloud that are kept open.
 const IDLE_MAX: usize = 64;
+/// Tells the cloud what the clock here says, in seconds since 1970.
+const CLOCK: &str = "gatehouse-clock";
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,19 +52,20 @@ impl Said {
     }
 }
 
-#[derive(Debug)]
 pub struct Cloud {
     http: Client,
     base: Url,
     token: SecretString,
+    clock: SharedClock,
     breaker: Breaker,
     revoked: AtomicBool,
 }
 
 impl Cloud {
     /// Connects to nothing yet.
-    pub fn new(config: &EdgeConfig) -> Result<Self, reqwest::Error> {
+    pub fn new(config: &EdgeConfig, clock: SharedClock) -> Result<Self, reqwest::Error> {
         let mut builder = Client::builder()
+            .user_agent(concat!("gatehouse-edge/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_millis(config.limits.connect_milliseconds))
             .pool_max_idle_per_host(IDLE_MAX)
             .tcp_nodelay(true)
@@ -73,6 +77,7 @@ impl Cloud {
             http: builder.build()?,
             base: config.cloud.url.clone(),
             token: config.cloud.token.clone(),
+            clock,
             breaker: Breaker::new(&config.limits),
             revoked: AtomicBool::new(false),
         })
@@ -115,7 +120,7 @@ impl Cloud {
         within: Duration,
         silence: Duration,
     ) -> Option<impl Stream<Item = Event> + use<>> {
-        let mut request = self.http.get(self.url(path)).bearer_auth(self.token.expose_secret());
+        let mut request = self.signed(self.http.get(self.url(path)));
         request = request.header(header::ACCEPT, "text/event-stream");
         if let Some(last) = last {
             request = request.header("last-event-id", last);
@@ -143,8 +148,15 @@ impl Cloud {
         url
     }
 
+    /// With the edge's credential, and its own time.
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        let millis = self.clock.now().unix_timestamp_nanos() / 1_000_000;
+        let clock = format!("{}.{:03}", millis / 1_000, millis % 1_000);
+        request.bearer_auth(self.token.expose_secret()).header(CLOCK, clock)
+    }
+
     async fn send(&self, request: RequestBuilder, body: Option<Bytes>, within: Duration) -> Reply {
-        let mut request = request.bearer_auth(self.token.expose_secret());
+        let mut request = self.signed(request);
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }

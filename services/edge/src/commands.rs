@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::coa::CoaKind;
+use domain::edge::Channel;
 use domain::time::SharedClock;
 use domain::{CommandId, Mac, SessionId};
 use futures::StreamExt;
@@ -19,12 +20,14 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::cloud::{Cloud, Reply};
 use crate::config::{EdgeConfig, NasConfig};
 use crate::deliver::Courier;
 use crate::dynauth::{Answered, DynAuth};
 use crate::radius::error_cause_name;
+use crate::report::Reporter;
 use crate::vendor::{SessionName, Vendor, order};
 
 /// Beyond the wait of a poll: the way there and back.
@@ -42,6 +45,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 #[derive(Deserialize)]
 struct Commands {
     commands: Vec<Command>,
+    probe: Option<Probe>,
+}
+
+/// A command that does nothing.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Probe {
+    id: Uuid,
 }
 
 /// What the cloud asks for, as far as the agent acts on it.
@@ -72,6 +82,7 @@ pub struct Dispatcher {
     results_max: usize,
     dynauth: DynAuth,
     courier: Arc<Courier>,
+    reporter: Arc<Reporter>,
     state: Mutex<State>,
     workers: TaskTracker,
 }
@@ -88,13 +99,19 @@ struct State {
 }
 
 impl Dispatcher {
-    pub fn new(config: &EdgeConfig, clock: SharedClock, courier: Arc<Courier>) -> Arc<Self> {
+    pub fn new(
+        config: &EdgeConfig,
+        clock: SharedClock,
+        courier: Arc<Courier>,
+        reporter: Arc<Reporter>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             clock,
             nas: config.nas.clone(),
             results_max: config.limits.coa_results_max,
             dynauth: DynAuth::new(&config.limits),
             courier,
+            reporter,
             state: Mutex::default(),
             workers: TaskTracker::new(),
         })
@@ -126,9 +143,17 @@ impl Dispatcher {
     async fn listen(self: &Arc<Self>, cloud: &Cloud, last: &mut Option<String>) -> bool {
         let events = cloud.events(STREAM, last.as_deref(), CONNECT_TIMEOUT, SILENCE_MAX).await;
         let Some(mut events) = events else { return false };
+        self.reporter.listens(Some(Channel::Stream));
         let mut came = false;
         while let Some(event) = events.next().await {
             came = true;
+            if event.event == "probe" {
+                match serde_json::from_str::<Probe>(&event.data) {
+                    Ok(probe) => self.answer(probe).await,
+                    Err(error) => tracing::error!(%error, "a probe cannot be read"),
+                }
+                continue;
+            }
             match serde_json::from_str::<Command>(&event.data) {
                 Ok(command) => self.accept(vec![command]).await,
                 Err(error) => tracing::error!(%error, "a command cannot be read"),
@@ -140,15 +165,31 @@ impl Dispatcher {
 
     async fn poll(self: &Arc<Self>, cloud: &Cloud, wait: Duration) -> bool {
         let path = format!("/v1/nac/commands?wait={}", wait.as_secs());
-        let Reply::Said(said) = cloud.get(&path, wait + POLL_MARGIN).await else { return false };
-        if !said.status.is_success() {
-            return false;
-        }
+        let said = match cloud.get(&path, wait + POLL_MARGIN).await {
+            Reply::Said(said) if said.status.is_success() => said,
+            _ => {
+                self.reporter.listens(None);
+                return false;
+            }
+        };
+        self.reporter.listens(Some(Channel::Poll));
         match serde_json::from_slice::<Commands>(&said.body) {
-            Ok(Commands { commands }) => self.accept(commands).await,
+            Ok(Commands { commands, probe }) => {
+                if let Some(probe) = probe {
+                    self.answer(probe).await;
+                }
+                self.accept(commands).await;
+            }
             Err(error) => tracing::error!(%error, "commands cannot be read"),
         }
         true
+    }
+
+    /// An admin tries whether commands get here: they do. First how all else stands, so that it can be seen beside.
+    async fn answer(&self, probe: Probe) {
+        self.reporter.tell().await;
+        let message = concat!("gatehouse-edge ", env!("CARGO_PKG_VERSION"));
+        self.tell(CommandId(probe.id), &json!({"result": "ack", "message": message})).await;
     }
 
     async fn accept(self: &Arc<Self>, commands: Vec<Command>) {

@@ -74,6 +74,8 @@ pub struct Limits {
     pub poll_seconds: u64,
     /// How often a newer bundle is asked for, seconds.
     pub bundle_seconds: u64,
+    /// How often the cloud is told how the agent stands, seconds.
+    pub report_seconds: u64,
     /// Longest body that is taken from FreeRADIUS, bytes.
     pub body_bytes_max: usize,
     /// Bodies that are kept while the cloud is away; further ones are refused.
@@ -105,6 +107,7 @@ impl Default for Limits {
             breaker_open_milliseconds: 5_000,
             poll_seconds: 30,
             bundle_seconds: 60,
+            report_seconds: 60,
             body_bytes_max: 64 * 1024,
             spool_records_max: 1_000_000,
             spool_bytes_max: 1 << 30,
@@ -223,6 +226,7 @@ impl EdgeConfig {
             ("breaker_open_milliseconds", limits.breaker_open_milliseconds, 100, 600_000),
             ("poll_seconds", limits.poll_seconds, 1, 60),
             ("bundle_seconds", limits.bundle_seconds, 1, 86_400),
+            ("report_seconds", limits.report_seconds, 1, 86_400),
             ("spool_records_max", limits.spool_records_max, 1, 100_000_000),
             ("spool_bytes_max", limits.spool_bytes_max, 4_096, 1 << 40),
             ("retry_milliseconds", limits.retry_milliseconds, 10, 60_000),

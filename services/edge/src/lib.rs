@@ -14,6 +14,7 @@ mod deliver;
 mod dynauth;
 mod offline;
 mod radius;
+mod report;
 mod server;
 mod spool;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::cloud::Cloud;
 use crate::commands::Dispatcher;
 pub use crate::config::{ConfigError, EdgeConfig};
 use crate::deliver::Courier;
+use crate::report::Reporter;
 use crate::server::Shared;
 use crate::spool::{Spool, SpoolError};
 
@@ -80,7 +82,7 @@ impl Agent {
         let directory = config.directory.clone();
         std::fs::create_dir_all(&directory)
             .map_err(|error| EdgeError::Directory(directory.clone(), error))?;
-        let cloud = Arc::new(Cloud::new(&config)?);
+        let cloud = Arc::new(Cloud::new(&config, Arc::clone(&clock))?);
         let spool = Spool::open(&directory.join("spool.redb"), &config.limits)?;
         let bundles = if config.bundle_keys.is_empty() {
             tracing::warn!("no bundle_public_keys: while the cloud is away every client is denied");
@@ -90,7 +92,15 @@ impl Agent {
             Some(Arc::new(Bundles::open(&directory.join("bundle.redb"), trust)?))
         };
         let courier = Courier::new(Arc::clone(&cloud), spool, Arc::clone(&clock), &config.limits);
-        let dispatcher = Dispatcher::new(&config, Arc::clone(&clock), Arc::clone(&courier));
+        let reporter = Reporter::new(
+            Arc::clone(&cloud),
+            Arc::clone(&courier),
+            bundles.clone(),
+            Arc::clone(&clock),
+            config.nas.len(),
+        );
+        let dispatcher =
+            Dispatcher::new(&config, Arc::clone(&clock), Arc::clone(&courier), Arc::clone(&reporter));
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|error| EdgeError::Listen(config.listen, error))?;
@@ -98,6 +108,7 @@ impl Agent {
         let shared = Arc::new(Shared {
             cloud: Arc::clone(&cloud),
             courier: Arc::clone(&courier),
+            reporter: Arc::clone(&reporter),
             bundles: bundles.clone(),
             clock,
             ids,
@@ -116,6 +127,11 @@ impl Agent {
                 Ok(())
             });
         }
+        let (told, interval) = (stop.clone(), Duration::from_secs(config.limits.report_seconds));
+        tasks.spawn(async move {
+            told.run_until_cancelled(reporter.run(interval)).await;
+            Ok(())
+        });
         let poll = Duration::from_secs(config.limits.poll_seconds);
         let listening = stop.clone();
         tasks.spawn(async move {

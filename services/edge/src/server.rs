@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use domain::answer::without_facts;
@@ -28,6 +28,7 @@ use crate::cloud::{Cloud, Reply, Said};
 use crate::config::Limits;
 use crate::deliver::{Courier, Delivered};
 use crate::offline;
+use crate::report::Reporter;
 
 const AUTHORIZE: &str = "/v1/nac/authorize";
 const RADIUS_AUTHORIZE: &str = "/v1/nac/radius/authorize";
@@ -35,6 +36,7 @@ const RADIUS_AUTHORIZE: &str = "/v1/nac/radius/authorize";
 pub struct Shared {
     pub cloud: Arc<Cloud>,
     pub courier: Arc<Courier>,
+    pub reporter: Arc<Reporter>,
     /// `None`: no key was given to know bundles by.
     pub bundles: Option<Arc<Bundles>>,
     pub clock: SharedClock,
@@ -64,7 +66,12 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .layer(front)
 }
 
-async fn authorize(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Response, Problem> {
+async fn authorize(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    shared.reporter.asked_by(&headers);
     match shared.cloud.ask(AUTHORIZE, body.clone(), shared.limits.answer_timeout()).await {
         // The cloud itself could read nothing: the bundle knows better.
         Reply::Said(said) if !is_blind(&said) => return Ok(response(said)),
@@ -87,7 +94,12 @@ async fn authorize(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Res
     Ok(axum::Json(told).into_response())
 }
 
-async fn radius_authorize(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Response, Problem> {
+async fn radius_authorize(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    shared.reporter.asked_by(&headers);
     match shared.cloud.ask(RADIUS_AUTHORIZE, body.clone(), shared.limits.answer_timeout()).await {
         Reply::Said(said) | Reply::Revoked(said) => return Ok(response(said)),
         Reply::Away => {}
@@ -193,6 +205,7 @@ impl Shared {
 
     /// Keeps a decision for the cloud. `false`: it could not be kept.
     async fn record(&self, request: AccessRequest, answer: Answer, key: String) -> bool {
+        self.reporter.decided_offline(answer.at);
         let kept = match offline::record(request, answer, &key) {
             Ok(body) => {
                 self.courier.keep(offline::PATH.to_owned(), body).await.map_err(|error| error.to_string())

@@ -58,6 +58,11 @@ pub enum Command {
         #[command(subcommand)]
         command: MasterKeyCommand,
     },
+    /// The key that protects the addresses of clients' remediation pages (GATEHOUSE_REMEDIATION_KEY).
+    RemediationKey {
+        #[command(subcommand)]
+        command: RemediationKeyCommand,
+    },
     /// Run everything on this machine, with servers of its own and a demo organization.
     Dev(DevArgs),
 }
@@ -83,6 +88,12 @@ pub enum MasterKeyCommand {
         #[command(flatten)]
         settings: SettingArgs,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RemediationKeyCommand {
+    /// Print a new one.
+    New,
 }
 
 /// Settings come from GATEHOUSE_… variables, from a file of such lines, and from flags; the last wins.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use domain::time::{Ids, SystemClock};
 use edge::{Agent, EdgeConfig};
-use gatehouse::cli::{Cli, Command, ConfigCommand, MasterKeyCommand, SettingArgs};
+use gatehouse::cli::{Cli, Command, ConfigCommand, MasterKeyCommand, RemediationKeyCommand, SettingArgs};
 use gatehouse::config::{Config, Reader};
 use gatehouse::roles::Roles;
 use gatehouse::serve::Process;
@@ -58,6 +58,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::MasterKey { command: MasterKeyCommand::Rotate { settings } } => {
             print(threads.enable_all().build()?.block_on(master_key::rotate(settings.sources()?))?);
+            Ok(())
+        }
+        Command::RemediationKey { command: RemediationKeyCommand::New } => {
+            print(sealing::PageKeys::generate()?.expose_secret());
             Ok(())
         }
         Command::Dev(args) => {

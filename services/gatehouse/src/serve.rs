@@ -13,17 +13,18 @@ use domain::time::{Ids, SharedClock, SystemClock};
 use httpkit::FrontLayer;
 use linking::{Linking, LinkingConfig, LinkingDeps};
 use microsoft::{HttpLimits, Microsoft, MicrosoftClouds};
-use nac::{Nac, NacDeps};
+use nac::{Nac, NacDeps, RemediationPages};
 use policy::Policies;
 use secrecy::ExposeSecret as _;
 use store::{Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 use web::{WebConfig, WebDeps};
 
 use crate::admin;
-use crate::config::{CloudConfig, Config, MicrosoftConfig};
+use crate::config::{CloudConfig, Config, MicrosoftConfig, RemediationConfig};
 use crate::credentials;
 use crate::observe::{Observer, observe};
 
@@ -69,7 +70,19 @@ impl Process {
         registry: prometheus::Registry,
         ambient: Ambient,
     ) -> anyhow::Result<Self> {
-        let Config { roles, process, database, redis, microsoft, master_keys, dashboard, nac, sync } = config;
+        let Config {
+            roles,
+            process,
+            database,
+            redis,
+            microsoft,
+            master_keys,
+            remediation,
+            public_url,
+            dashboard,
+            nac,
+            sync,
+        } = config;
         let connect = |connections_max| {
             Store::connect(&StoreConfig {
                 url: database.url.expose_secret().to_owned(),
@@ -111,8 +124,23 @@ impl Process {
             Apps::new(AppsDeps { store, clouds, master_keys, clock, ids })
         });
 
-        if let Some(config) = nac {
+        // The dashboard's own address is what clients are led to where nobody says another.
+        let dashboard = match dashboard {
+            Some(config) => {
+                let listening = listen(config.listen, "GATEHOUSE_DASHBOARD_LISTEN").await?;
+                Some((config, listening))
+            }
+            None => None,
+        };
+        let public_url = match (public_url, &dashboard) {
+            (Some(url), _) => Some(url),
+            (None, Some((_, (_, address)))) => Some(format!("http://{address}").parse()?),
+            (None, None) => None,
+        };
+
+        if let Some(mut config) = nac {
             let (listener, address) = listen(config.listen, "GATEHOUSE_NAC_LISTEN").await?;
+            config.limits.remediation = remediation_pages(remediation.as_ref(), public_url.as_ref())?;
             let deps = NacDeps {
                 store: store.clone(),
                 recorder: connect(config.limits.recorder_connections_max)?,
@@ -147,12 +175,9 @@ impl Process {
                 Ok(())
             });
         }
-        if let (Some(config), Some(apps)) = (dashboard, apps) {
-            let (listener, address) = listen(config.listen, "GATEHOUSE_DASHBOARD_LISTEN").await?;
-            let public_url = match config.public_url {
-                Some(url) => url,
-                None => format!("http://{address}").parse()?,
-            };
+        if let (Some((config, (listener, address))), Some(apps), Some(public_url)) =
+            (dashboard, apps, public_url)
+        {
             let client_id = apps.clouds().default_cloud().client_id();
             let redirects = LinkingConfig::new(
                 public_url.join(web::SIGN_IN_CALLBACK)?,
@@ -173,8 +198,10 @@ impl Process {
                 WebConfig {
                     public_url,
                     nac_url: config.nac_public_url,
+                    bundle_public_key: config.bundle_public_key,
                     client_id,
                     coa_per_edge_per_second: config.coa_per_edge_per_second,
+                    page_keys: remediation.map(|remediation| remediation.keys),
                 },
             )
             .context("GATEHOUSE_PUBLIC_URL cannot be used")?
@@ -228,6 +255,18 @@ pub fn microsoft_clouds(
     let default = Microsoft::new(cloud, app, clock.clone(), ids.clone(), limits)?;
     let others: Vec<_> = clouds.map(|CloudConfig { cloud, app }| default.with_cloud(cloud, app)).collect();
     Ok(MicrosoftClouds::new(default, others))
+}
+
+/// Where the NAC role leads clients to; `None` without a key.
+fn remediation_pages(
+    config: Option<&RemediationConfig>,
+    public_url: Option<&Url>,
+) -> anyhow::Result<Option<RemediationPages>> {
+    let (Some(RemediationConfig { keys, lifetime }), Some(url)) = (config, public_url) else {
+        return Ok(None);
+    };
+    let base = url.join(web::REMEDIATION_PATH)?.to_string();
+    Ok(Some(RemediationPages { base, keys: keys.clone(), lifetime: *lifetime }))
 }
 
 fn http(

@@ -36,10 +36,13 @@ impl FromRequestParts<Arc<Shared>> for MaybeCaller {
         // Every cause of a 401 looks the same from outside.
         let token = bearer(parts).and_then(EdgeToken::parse).ok_or_else(Problem::unauthorized)?;
         let held = shared.credentials.get(token.org, token.credential).await;
+        let now = shared.clock.now();
         match &held.value {
             Known::Unavailable => Ok(Self::NobodyKnows),
             Known::Credential(credential)
-                if !credential.revoked && bool::from(credential.token_hash.ct_eq(&token.hash())) =>
+                if !credential.revoked
+                    && credential.expires_at.is_none_or(|end| now < end)
+                    && bool::from(credential.token_hash.ct_eq(&token.hash())) =>
             {
                 let caller = Caller { org: token.org, edge: credential.edge, site: credential.site };
                 shared.limits.admit(caller.edge)?;
@@ -47,7 +50,7 @@ impl FromRequestParts<Arc<Shared>> for MaybeCaller {
                     context.set_org(caller.org);
                     context.set_edge(caller.edge);
                 }
-                shared.seen.note(caller.org, caller.edge, shared.clock.now());
+                shared.seen.called(caller.org, caller.edge, token.credential, &parts.headers, now);
                 Ok(Self::Known(caller))
             }
             Known::Credential(_) | Known::Nothing => Err(Problem::unauthorized()),

@@ -120,6 +120,7 @@ pub(crate) struct Deciding {
 
 /// A decision, and whether it is kept.
 pub(crate) struct Recorded {
+    /// As it is answered: with the address of the client's remediation page.
     pub record: Box<DecisionRecord>,
     pub recorded: bool,
 }
@@ -135,13 +136,17 @@ pub(crate) async fn record(
     // A client without any name is new every time.
     let session_key = session_key.unwrap_or_else(|| format!("decision:{}", answer.id));
     let session = session_id(org, request.edge, &session_key);
-    let record =
+    let mut record =
         Box::new(DecisionRecord { org, session, session_key, request, answer, keys, offline: false });
     let recorded =
         shared.recorder.record(SpilledRecord::Decision(record.clone())).await.map_err(|_| overloaded())?;
     let decision = &record.answer.decision;
     shared.metrics.decision(decision, started.elapsed());
+    shared.seen.decided(org, record.request.edge, decision.outcome.permit, record.answer.at);
     tracing::debug!(permit = decision.outcome.permit, reason = decision.reason.as_str(), recorded, "decided");
+    // Only now: an address is personal, and no part of what was decided.
+    let mac = record.request.mac;
+    shared.pages.lead(&mut record.answer.decision.outcome, org, session, mac);
     Ok(Recorded { record, recorded })
 }
 

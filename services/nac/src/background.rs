@@ -1,17 +1,16 @@
 //! What runs beside the requests: the bus listener, the drainer, and housekeeping.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{BusEvent, BusMessage};
-use domain::{EdgeId, OrgId};
+use domain::OrgId;
 use futures::StreamExt;
-use store::{commands_edge, edges, events, orgs, sessions};
-use time::OffsetDateTime;
+use store::{commands_edge, edge_status, events, orgs, sessions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::gate::GateError;
 use crate::record::Writer;
 use crate::{Shared, spill};
 
@@ -23,27 +22,10 @@ const PARTITION_INTERVAL: Duration = Duration::from_secs(3_600);
 const EXPIRED_MAX: i64 = 500;
 /// Sessions ended in one transaction because they fell silent.
 const SILENT_MAX: i64 = 500;
+/// Minutes of an edge's decisions are kept for so long.
+const MINUTES_KEPT: time::Duration = time::Duration::days(2);
 /// Organizations gone through at once.
 const ORGS_PAGE: i64 = 500;
-
-/// When edges called, until it is written down.
-#[derive(Debug, Default)]
-pub struct Seen(Mutex<HashMap<(OrgId, EdgeId), OffsetDateTime>>);
-
-impl Seen {
-    pub fn note(&self, org: OrgId, edge: EdgeId, at: OffsetDateTime) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((org, edge), at);
-    }
-
-    fn take(&self) -> HashMap<OrgId, Vec<(EdgeId, OffsetDateTime)>> {
-        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut orgs: HashMap<OrgId, Vec<(EdgeId, OffsetDateTime)>> = HashMap::new();
-        for ((org, edge), at) in seen {
-            orgs.entry(org).or_default().push((edge, at));
-        }
-        orgs
-    }
-}
 
 pub fn start(shared: &Arc<Shared>, writer: Writer) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![
@@ -159,7 +141,7 @@ async fn expire(shared: &Shared) -> store::Result<()> {
     Ok(())
 }
 
-/// Ends the sessions whose stop was lost.
+/// Ends the sessions whose stop was lost, and forgets what is kept of edges for a while alone.
 async fn end_silent(shared: &Shared) -> store::Result<()> {
     if shared.gate.is_closed() {
         return Ok(());
@@ -178,6 +160,9 @@ async fn end_silent(shared: &Shared) -> store::Result<()> {
         last = Some(*org);
         for org in page {
             end_silent_of(shared, org, silence).await?;
+            let mut tx = shared.store.org(org).await?;
+            edge_status::forget(&mut tx, shared.clock.now() - MINUTES_KEPT).await?;
+            tx.commit().await?;
         }
     }
 }
@@ -198,15 +183,25 @@ async fn end_silent_of(shared: &Shared, org: OrgId, silence: sessions::Silence) 
 }
 
 async fn note_seen(shared: Arc<Shared>) {
-    while pause(shared.config.seen_interval, &shared.stop).await {
-        for (org, edges) in shared.seen.take() {
+    loop {
+        let goes_on = pause(shared.config.seen_interval, &shared.stop).await;
+        for (org, mut edges) in shared.seen.take() {
             let write = async {
                 let mut tx = shared.store.org(org).await?;
-                edges::seen(&mut tx, &edges).await?;
+                edge_status::note(&mut tx, &mut edges).await?;
                 tx.commit().await
             };
-            // Lost where PostgreSQL is away: the edge calls again.
-            let _ = shared.gate.ask(shared.config.store_write_timeout, write).await;
+            match shared.gate.ask(shared.config.store_write_timeout, write).await {
+                Ok(()) => {}
+                // The edge calls again; what is counted is kept.
+                Err(GateError::Away) => shared.seen.put_back(org, edges),
+                Err(GateError::Failed(error)) => {
+                    tracing::error!(%org, %error, "how edges stand could not be written");
+                }
+            }
+        }
+        if !goes_on {
+            return;
         }
     }
 }

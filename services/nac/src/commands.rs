@@ -10,12 +10,15 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use domain::CommandId;
-use domain::decision::Outcome;
+use domain::command::Command;
+use domain::decision::{Outcome, Redirect};
+use domain::edge::Channel;
 use domain::radius::{self, RadiusAttribute};
 use httpkit::{FieldProblem, Json, Problem};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::commands_edge::{self, AckResult, Delivery};
+use store::edge_status;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -37,6 +40,15 @@ pub struct CommandsAnswer {
     /// Those whose turn has come, the longest due first; empty where none came while the poll waited. Commands to
     /// one edge are paced, so that many clients do not move at once.
     pub commands: Vec<CommandAnswer>,
+    /// An admin tries whether commands get through: there where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+}
+
+/// A command that does nothing. Acknowledge it like any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Probe {
+    pub id: uuid::Uuid,
 }
 
 /// One Change of Authorization for one session.
@@ -148,13 +160,12 @@ pub(crate) async fn commands(
         tokio::pin!(rung);
         // Heard from now on: a command that comes after the look below rings.
         rung.as_mut().enable();
-        let fetched = fetch(&shared, caller, limit).await;
+        let fetched = fetch(&shared, caller, limit, Channel::Poll).await;
         let over = Instant::now() >= until || shared.stop.is_cancelled();
         let next_turn = match fetched {
-            Ok(Fetched { commands, .. }) if !commands.is_empty() || over => {
-                return Ok(Json(CommandsAnswer {
-                    commands: commands.into_iter().map(write_command).collect(),
-                }));
+            Ok(Fetched { commands, probe, .. }) if !commands.is_empty() || probe.is_some() || over => {
+                let commands = write_commands(&shared, caller, commands);
+                return Ok(Json(CommandsAnswer { commands, probe }));
             }
             Err(()) if over => return Err(store_away()),
             Ok(Fetched { next_turn, .. }) => next_turn,
@@ -199,11 +210,15 @@ pub(crate) async fn acknowledge(
     let (result, said) = fields::read(&body, read_ack)?;
     let Some(result) = result else { return Err(Problem::invalid(Vec::new())) };
     let Ok(id) = id.parse::<CommandId>() else { return Err(Problem::not_found("command")) };
+    let said = said.as_deref();
     let write = async {
         let mut tx = shared.store.org(caller.org).await?;
         let now = shared.clock.now();
-        let known =
-            commands_edge::ack(&mut tx, &shared.ids, now, caller.edge, id, result, said.as_deref()).await?;
+        let mut known = commands_edge::ack(&mut tx, &shared.ids, now, caller.edge, id, result, said).await?;
+        if !known {
+            let said = said.unwrap_or_default();
+            known = edge_status::answer_probe(&mut tx, caller.edge, id.uuid(), now, said).await?;
+        }
         tx.commit().await?;
         Ok(known)
     };
@@ -224,6 +239,7 @@ pub(crate) async fn acknowledge(
 /// What a look for commands came to.
 pub(crate) struct Fetched {
     pub commands: Vec<Delivery>,
+    pub probe: Option<Probe>,
     /// Where there are none: how long until the next one's turn, if one waits for it.
     pub next_turn: Option<Duration>,
 }
@@ -236,7 +252,13 @@ pub(crate) fn look_again(shared: &Shared, next_turn: Option<Duration>, recheck: 
 }
 
 /// An error is told where the poll is over; until then it goes on trying.
-pub(crate) async fn fetch(shared: &Shared, caller: Caller, limit: u32) -> Result<Fetched, ()> {
+pub(crate) async fn fetch(
+    shared: &Shared,
+    caller: Caller,
+    limit: u32,
+    channel: Channel,
+) -> Result<Fetched, ()> {
+    shared.seen.listened(caller.org, caller.edge, channel, shared.clock.now());
     let read = async {
         let mut tx = shared.store.org(caller.org).await?;
         let (now, again) = (shared.clock.now(), shared.config.redeliver_after);
@@ -246,13 +268,14 @@ pub(crate) async fn fetch(shared: &Shared, caller: Caller, limit: u32) -> Result
             true => commands_edge::next_due(&mut tx, caller.edge, now).await?,
             false => None,
         };
+        let probe = edge_status::take_probe(&mut tx, caller.edge, now).await?.map(|id| Probe { id });
         tx.commit().await?;
         let next_turn = next_turn.map(|due| Duration::try_from(due - now).unwrap_or_default());
-        Ok(Fetched { commands, next_turn })
+        Ok(Fetched { commands, probe, next_turn })
     };
     match shared.gate.ask(shared.config.store_write_timeout, read).await {
         Ok(fetched) => {
-            if !fetched.commands.is_empty() {
+            if !fetched.commands.is_empty() || fetched.probe.is_some() {
                 shared.announcer.events(caller.org);
             }
             Ok(fetched)
@@ -307,7 +330,17 @@ fn read_ack(fields: &mut Fields<'_>) -> (Option<AckResult>, Option<String>) {
     (result, said)
 }
 
-pub(crate) fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
+/// With the addresses of remediation pages, where a command leads its client to one.
+pub(crate) fn write_commands(shared: &Shared, caller: Caller, commands: Vec<Delivery>) -> Vec<CommandAnswer> {
+    let write = |mut delivery: Delivery| {
+        let Command { session, mac, to, .. } = &mut delivery.command;
+        shared.pages.lead(to, caller.org, *session, *mac);
+        write_command(delivery)
+    };
+    commands.into_iter().map(write).collect()
+}
+
+fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
     let nas = request.as_ref().map(|request| &request.nas);
     let session = CommandSession {
         id: command.session.uuid(),
@@ -347,7 +380,7 @@ pub(crate) fn write_command(Delivery { command, request }: Delivery) -> CommandA
             egress_vlan_names,
             gbp_tag,
             user_name,
-            redirect_url,
+            redirect_url: redirect_url.as_ref().and_then(Redirect::url).map(str::to_owned),
             radius_attributes,
         },
         created_at: command.created_at,

@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use domain::CommandId;
+use domain::edge::Channel;
 use futures::Stream;
 use httpkit::Problem;
 use store::commands_edge;
@@ -21,9 +22,9 @@ use tokio::time::Instant;
 
 use crate::auth::{Caller, MaybeCaller, store_away};
 use crate::authorize::overloaded;
-use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_command};
+use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_commands};
 use crate::gate::GateError;
-use crate::{Shared, openapi};
+use crate::{Shared, openapi, seen};
 
 /// Commands that may have been lost and go out again as a stream begins; further ones follow as the poll would have
 /// them.
@@ -38,7 +39,8 @@ const RESUMED_MAX: i64 = 1_000;
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last command that arrived")),
     responses(
         (status = 200, description = "Events of type `command`, whose data is one command and whose id is the \
-            command's. A comment comes every 15 seconds; where none comes for a minute, connect again.",
+            command's; and of type `probe`, whose data has the `id` of a command that does nothing and is acknowledged \
+            like any other. A comment comes every 15 seconds; where none comes for a minute, connect again.",
             body = CommandAnswer, content_type = "text/event-stream"),
         openapi::CommonProblems,
     ),
@@ -47,18 +49,20 @@ const RESUMED_MAX: i64 = 1_000;
 pub(crate) async fn stream(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    parts: Parts,
+    mut parts: Parts,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let Ok(place) = Arc::clone(&shared.polls).try_acquire_owned() else { return Err(overloaded()) };
     let after: Option<CommandId> =
         parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let waiting = resume(&shared, caller, after).await?;
+    // What its clock said as the stream began says nothing when its credential is asked for again.
+    parts.headers.remove(seen::CLOCK);
     let until = Instant::now() + shared.config.stream_max;
     let heartbeat = KeepAlive::new().interval(shared.config.stream_heartbeat);
     let streaming = Streaming { shared, caller, parts, waiting, until, _place: place };
     let events = futures::stream::unfold(streaming, async |mut streaming| {
-        let command = streaming.next().await?;
-        Some((Ok(event(&command)), streaming))
+        let event = streaming.next().await?;
+        Some((Ok(event), streaming))
     });
     Ok(Sse::new(events).keep_alive(heartbeat))
 }
@@ -78,7 +82,7 @@ async fn resume(
     shared: &Shared,
     caller: Caller,
     after: Option<CommandId>,
-) -> Result<VecDeque<CommandAnswer>, Problem> {
+) -> Result<VecDeque<Event>, Problem> {
     let write = async {
         let mut tx = shared.store.org(caller.org).await?;
         let now = shared.clock.now();
@@ -92,7 +96,7 @@ async fn resume(
             if !commands.is_empty() {
                 shared.announcer.events(caller.org);
             }
-            Ok(commands.into_iter().map(write_command).collect())
+            Ok(write_commands(shared, caller, commands).iter().map(event).collect())
         }
         Err(GateError::Away) => Err(store_away()),
         Err(GateError::Failed(error)) => {
@@ -107,18 +111,18 @@ struct Streaming {
     caller: Caller,
     /// Whose credential is asked for again and again.
     parts: Parts,
-    waiting: VecDeque<CommandAnswer>,
+    waiting: VecDeque<Event>,
     until: Instant,
     _place: OwnedSemaphorePermit,
 }
 
 impl Streaming {
-    /// The next command; `None` where the stream is over.
-    async fn next(&mut self) -> Option<CommandAnswer> {
+    /// The next event; `None` where the stream is over.
+    async fn next(&mut self) -> Option<Event> {
         let Self { shared, caller, parts, waiting, until, .. } = self;
         loop {
-            if let Some(command) = waiting.pop_front() {
-                return Some(command);
+            if let Some(event) = waiting.pop_front() {
+                return Some(event);
             }
             if shared.stop.is_cancelled() || Instant::now() >= *until {
                 return None;
@@ -134,9 +138,13 @@ impl Streaming {
             tokio::pin!(rung);
             // Heard from now on: a command that comes after the look below rings.
             rung.as_mut().enable();
-            let next_turn = match fetch(shared, *caller, shared.config.commands_max).await {
-                Ok(Fetched { commands, next_turn }) => {
-                    waiting.extend(commands.into_iter().map(write_command));
+            let next_turn = match fetch(shared, *caller, shared.config.commands_max, Channel::Stream).await {
+                Ok(Fetched { commands, probe, next_turn }) => {
+                    waiting.extend(write_commands(shared, *caller, commands).iter().map(event));
+                    // Without an id: whoever comes back goes on behind the last command.
+                    waiting.extend(
+                        probe.and_then(|probe| Event::default().event("probe").json_data(probe).ok()),
+                    );
                     next_turn
                 }
                 Err(()) => None,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use wire::bundle::Signer;
 
+use crate::remediation::RemediationPages;
+
 /// How the service runs.
 #[derive(Clone, Debug)]
 pub struct NacConfig {
@@ -67,7 +69,7 @@ pub struct NacConfig {
     pub redeliver_after: Duration,
     /// How often commands are expired.
     pub expiry_interval: Duration,
-    /// How often it is noted which edges called.
+    /// How often it is written down what was heard of edges: that they called, with what, and how often they decided.
     pub seen_interval: Duration,
     /// An event of the NAS may lie this far back; older ones count as this old.
     pub accounting_age_max: Duration,
@@ -87,6 +89,8 @@ pub struct NacConfig {
     pub events_bytes_max: usize,
     /// A decision that an edge made may lie this far back.
     pub events_age_max: Duration,
+    /// Where clients are led that a policy leads to Gatehouse's page; `None`: the redirect is left out.
+    pub remediation: Option<RemediationPages>,
     /// Signs bundles; `None`: there are none.
     pub bundle_signer: Option<Signer>,
     /// Clients seen within this are in their site's bundle …
@@ -144,6 +148,7 @@ impl Default for NacConfig {
             events_max: 500,
             events_bytes_max: 4 * 1024 * 1024,
             events_age_max: Duration::from_secs(90 * 86_400),
+            remediation: None,
             bundle_signer: None,
             bundle_recent: Duration::from_secs(30 * 86_400),
             bundle_clients_max: 20_000,

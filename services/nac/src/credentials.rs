@@ -103,7 +103,8 @@ impl Credentials {
                     edge: row.edge,
                     site: row.site,
                     token_hash: row.token_hash,
-                    revoked: row.revoked_at.is_some(),
+                    revoked: row.is_off(),
+                    expires_at: row.expires_at,
                 };
                 let (cache, put) = (self.cache.clone(), credential.clone());
                 tokio::spawn(async move { cache.put_credential(&put).await });

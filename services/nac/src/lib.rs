@@ -30,6 +30,9 @@ mod openapi;
 mod radius;
 mod record;
 mod recorder;
+mod remediation;
+mod report;
+mod seen;
 mod spill;
 mod story;
 mod wakeups;
@@ -44,6 +47,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use config::NacConfig;
+pub use remediation::RemediationPages;
 
 /// What the service needs.
 #[derive(Clone)]
@@ -79,7 +83,8 @@ pub(crate) struct Shared {
     pub wakeups: wakeups::Wakeups,
     pub announcer: Arc<announce::Announcer>,
     pub looks: Arc<looks::Looks>,
-    pub seen: background::Seen,
+    pub pages: remediation::Pages,
+    pub seen: seen::Seen,
     pub metrics: Arc<metrics::Metrics>,
     /// Long polls and streams.
     pub polls: Arc<tokio::sync::Semaphore>,
@@ -116,6 +121,7 @@ impl Nac {
             limits: limits::Limits::new(&config),
             credentials: credentials::Credentials::new(&store, &cache, &gate, &config),
             facts: facts::Facts::new(&store, &cache, &gate, &metrics, &config),
+            pages: remediation::Pages::new(config.remediation.clone(), Arc::clone(&clock)),
             store,
             cache,
             clock,
@@ -125,7 +131,7 @@ impl Nac {
             wakeups: wakeups::Wakeups::default(),
             announcer,
             looks,
-            seen: background::Seen::default(),
+            seen: seen::Seen::default(),
             metrics,
             polls: Arc::new(tokio::sync::Semaphore::new(config.polls_max)),
             bundle_builds: tokio::sync::Semaphore::new(config.bundle_builds_max),

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 pub use wire::schema::{accounting_status, ack_result, action, coa_cause, coa_kind};
 
-use crate::{Shared, accounting, authorize, bundle, commands, commands_stream, events, radius};
+use crate::{Shared, accounting, authorize, bundle, commands, commands_stream, events, radius, report};
 
 /// Where the document is.
 const DOCUMENT_PATH: &str = "/v1/openapi.json";
@@ -31,7 +31,9 @@ const DOCUMENT_PATH: &str = "/v1/openapi.json";
         description = "What NAC edges call: decisions, accounting, and commands (Change of Authorization).\n\n\
             A denial is an answer like any other: status 200 with `action` `deny`. An edge should act on an explicit \
             `action` alone, and take anything else (an error, a time-out, a page of a proxy) for no answer.\n\n\
-            Errors are problems (RFC 9457) with a stable `code`. A 503 carries Retry-After.",
+            Errors are problems (RFC 9457) with a stable `code`. A 503 carries Retry-After.\n\n\
+            Every request may carry the header `Gatehouse-Clock`, the edge's own time in seconds since 1970, so that \
+            its admin sees whether clocks agree; and should name its program in `User-Agent`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(
@@ -117,6 +119,7 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         .routes(routes!(radius::authorize))
         .routes(routes!(radius::accounting))
         .routes(routes!(commands::acknowledge))
+        .routes(routes!(report::report))
         .split_for_parts();
     // A long poll may take longer.
     let (patient, patient_document) = OpenApiRouter::new()
@@ -253,6 +256,15 @@ pub fn allow_example() -> Value {
         "session_id": "c0a5f3c2-3f4d-5a1e-8a57-9b1f0e6c1a42",
         "recorded": true,
         "at": "2026-11-20T12:00:00Z"
+    })
+}
+
+pub fn report_example() -> Value {
+    json!({
+        "version": "0.1.0", "started_at": "2026-11-20T06:00:00Z", "channel": "stream",
+        "radius": "gatehouse-freeradius/1 (FreeRADIUS 3.2.1)", "waiting": 0, "refused": 0,
+        "bundle": {"version": 1_763_640_000, "issued_at": "2026-11-20T11:59:10Z", "over": false},
+        "nas": 2, "decided_offline": 0,
     })
 }
 

@@ -1,4 +1,5 @@
-//! Envelope encryption of what organizations entrust to Gatehouse: private keys and client secrets.
+//! Envelope encryption of what organizations entrust to Gatehouse: private keys and client secrets. Beside it, the
+//! tokens of remediation pages ([`PageKeys`]), whose key is another one: processes that face edges need it.
 //!
 //! * Each organization has data keys of its own ([`DataKey`]). They encrypt its secrets, and are stored wrapped.
 //! * The operator's master keys ([`MasterKeys`]) wrap data keys and nothing else, so that changing the master key
@@ -11,9 +12,13 @@
 //! that shows them. It must not do I/O, and knows nothing of what it seals.
 
 mod data_key;
+mod key_list;
 mod master_key;
+mod page_token;
 mod seal;
 
 pub use data_key::DataKey;
-pub use master_key::{MasterKeyError, MasterKeys, WrappedKey};
+pub use key_list::KeyListError;
+pub use master_key::{MasterKeys, WrappedKey};
+pub use page_token::{PAGE_TOKEN_CHARS, PageKeys, PageToken};
 pub use seal::{Place, Purpose, SealError};

@@ -77,23 +77,6 @@ pub async fn site_settings(tx: &mut OrgTx, site: SiteId) -> Result<Option<SiteSe
     .transpose()
 }
 
-/// Sets a site's settings. `false`: the organization has no such site.
-pub async fn set_site_settings(tx: &mut OrgTx, site: SiteId, settings: &SiteSettings) -> Result<bool> {
-    let org = tx.org().uuid();
-    let max_age = i32::try_from(settings.bundle_max_age_seconds)
-        .map_err(|e| StoreError::corrupt("site.bundle_max_age_seconds", e))?;
-    let done = sqlx::query!(
-        "UPDATE site SET fallback_vlan = $3, bundle_max_age_seconds = $4 WHERE org_id = $1 AND id = $2",
-        org,
-        site.uuid(),
-        settings.fallback.vlan,
-        max_age,
-    )
-    .execute(tx.conn())
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
 /// Every key under which the devices of the site's clients may be found: of the `clients_max` sessions that were
 /// decided last, since `since`.
 pub async fn recent_keys(

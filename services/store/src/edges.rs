@@ -1,5 +1,7 @@
 //! Sites, edges, and the credentials of edges.
 
+pub mod change;
+
 use std::fmt;
 
 use base64::Engine;
@@ -32,8 +34,8 @@ pub struct EdgeRow {
     pub name: String,
     pub created_at: OffsetDateTime,
     pub last_seen_at: Option<OffsetDateTime>,
-    /// Credentials that are not revoked.
-    pub credentials: i64,
+    /// Its credentials are refused.
+    pub disabled_at: Option<OffsetDateTime>,
 }
 
 /// A credential, with what authenticating needs to know.
@@ -42,19 +44,41 @@ pub struct CredentialRow {
     pub id: CredentialId,
     pub edge: EdgeId,
     pub site: SiteId,
-    /// The token's first characters.
+    /// What tells the token apart ([`EdgeToken::label`]).
     pub prefix: String,
     /// SHA-256 of the whole token.
     pub token_hash: [u8; 32],
     pub created_at: OffsetDateTime,
     pub revoked_at: Option<OffsetDateTime>,
+    /// It was replaced, and is refused from then on.
+    pub expires_at: Option<OffsetDateTime>,
+    /// Written once in a while.
+    pub last_used_at: Option<OffsetDateTime>,
+    /// The edge is switched off.
+    pub edge_disabled: bool,
+}
+
+impl CredentialRow {
+    /// Refused for good, whatever the time: revoked, or its edge is switched off.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        self.revoked_at.is_some() || self.edge_disabled
+    }
+
+    /// Whether it was replaced long enough ago, or revoked.
+    #[must_use]
+    pub fn is_over(&self, now: OffsetDateTime) -> bool {
+        self.revoked_at.is_some() || self.expires_at.is_some_and(|at| at <= now)
+    }
 }
 
 const TOKEN_HEAD: &str = "ghe_";
 /// Base64 of 32 bytes, unpadded.
 const PART_CHARS: usize = 43;
-/// How much of a token is kept to tell it apart: enough to name the organization and a little of the credential.
-const PREFIX_CHARS: usize = 12;
+/// How much of it, at its beginning and its end, is shown to tell tokens apart: all tokens of an organization begin
+/// alike, and those of one credential end alike.
+const HEAD_CHARS: usize = 4;
+const TAIL_CHARS: usize = 6;
 
 /// An edge's token: `ghe_<base64url(org ++ credential)>_<base64url(32 random bytes)>`. Never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,6 +120,13 @@ impl EdgeToken {
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.text.as_bytes()).into()
+    }
+
+    /// What tells it apart and is no secret: how it begins, and how its public part ends.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let place = &self.text[TOKEN_HEAD.len()..TOKEN_HEAD.len() + PART_CHARS];
+        format!("{TOKEN_HEAD}{}…{}_", &place[..HEAD_CHARS], &place[PART_CHARS - TAIL_CHARS..])
     }
 
     /// The token itself, to be shown once.
@@ -180,11 +211,9 @@ pub async fn create_edge(
 pub async fn list_edges(tx: &mut OrgTx) -> Result<Vec<EdgeRow>> {
     let org = tx.org().uuid();
     let rows = sqlx::query!(
-        r#"SELECT e.id, e.site_id, s.name AS site_name, e.name, e.created_at, e.last_seen_at,
-                  (SELECT count(*) FROM edge_credential c
-                   WHERE c.org_id = $1 AND c.edge_id = e.id AND c.revoked_at IS NULL) AS "credentials!"
-           FROM edge e JOIN site s ON s.org_id = e.org_id AND s.id = e.site_id
-           WHERE e.org_id = $1 ORDER BY lower(s.name), lower(e.name)"#,
+        "SELECT e.id, e.site_id, s.name AS site_name, e.name, e.created_at, e.last_seen_at, e.disabled_at
+         FROM edge e JOIN site s ON s.org_id = e.org_id AND s.id = e.site_id
+         WHERE e.org_id = $1 ORDER BY lower(s.name), lower(e.name)",
         org,
     )
     .fetch_all(tx.conn())
@@ -196,7 +225,7 @@ pub async fn list_edges(tx: &mut OrgTx) -> Result<Vec<EdgeRow>> {
         name: r.name,
         created_at: r.created_at,
         last_seen_at: r.last_seen_at,
-        credentials: r.credentials,
+        disabled_at: r.disabled_at,
     });
     Ok(edges.collect())
 }
@@ -213,7 +242,7 @@ pub async fn issue_credential(
     let org = tx.org();
     let id: CredentialId = ids.make(now);
     let token = EdgeToken::new(org, id, &ids.secret());
-    let prefix = &token.reveal()[..PREFIX_CHARS];
+    let prefix = token.label();
     let edge_name = sqlx::query_scalar!(
         "WITH made AS (
              INSERT INTO edge_credential (org_id, id, edge_id, prefix, token_hash, created_at)
@@ -272,13 +301,27 @@ struct CredentialRecord {
     token_hash: Vec<u8>,
     created_at: OffsetDateTime,
     revoked_at: Option<OffsetDateTime>,
+    expires_at: Option<OffsetDateTime>,
+    last_used_at: Option<OffsetDateTime>,
+    edge_disabled: bool,
 }
 
 impl TryFrom<CredentialRecord> for CredentialRow {
     type Error = StoreError;
 
     fn try_from(record: CredentialRecord) -> Result<Self> {
-        let CredentialRecord { id, edge_id, site_id, prefix, token_hash, created_at, revoked_at } = record;
+        let CredentialRecord {
+            id,
+            edge_id,
+            site_id,
+            prefix,
+            token_hash,
+            created_at,
+            revoked_at,
+            expires_at,
+            last_used_at,
+            edge_disabled,
+        } = record;
         Ok(Self {
             id: CredentialId(id),
             edge: EdgeId(edge_id),
@@ -289,6 +332,9 @@ impl TryFrom<CredentialRecord> for CredentialRow {
                 .map_err(|_| StoreError::corrupt("edge_credential.token_hash", "not 32 bytes"))?,
             created_at,
             revoked_at,
+            expires_at,
+            last_used_at,
+            edge_disabled,
         })
     }
 }
@@ -298,9 +344,10 @@ pub async fn credential(tx: &mut OrgTx, id: CredentialId) -> Result<Option<Crede
     let org = tx.org().uuid();
     let record = sqlx::query_as!(
         CredentialRecord,
-        "SELECT c.id, c.edge_id, e.site_id, c.prefix, c.token_hash, c.created_at, c.revoked_at
-         FROM edge_credential c JOIN edge e ON e.org_id = c.org_id AND e.id = c.edge_id
-         WHERE c.org_id = $1 AND c.id = $2",
+        r#"SELECT c.id, c.edge_id, e.site_id, c.prefix, c.token_hash, c.created_at, c.revoked_at, c.expires_at,
+                  c.last_used_at, e.disabled_at IS NOT NULL AS "edge_disabled!"
+           FROM edge_credential c JOIN edge e ON e.org_id = c.org_id AND e.id = c.edge_id
+           WHERE c.org_id = $1 AND c.id = $2"#,
         org,
         id.uuid(),
     )
@@ -314,40 +361,16 @@ pub async fn credentials_of(tx: &mut OrgTx, edge: EdgeId) -> Result<Vec<Credenti
     let org = tx.org().uuid();
     let records = sqlx::query_as!(
         CredentialRecord,
-        "SELECT c.id, c.edge_id, e.site_id, c.prefix, c.token_hash, c.created_at, c.revoked_at
-         FROM edge_credential c JOIN edge e ON e.org_id = c.org_id AND e.id = c.edge_id
-         WHERE c.org_id = $1 AND c.edge_id = $2 ORDER BY c.id",
+        r#"SELECT c.id, c.edge_id, e.site_id, c.prefix, c.token_hash, c.created_at, c.revoked_at, c.expires_at,
+                  c.last_used_at, e.disabled_at IS NOT NULL AS "edge_disabled!"
+           FROM edge_credential c JOIN edge e ON e.org_id = c.org_id AND e.id = c.edge_id
+           WHERE c.org_id = $1 AND c.edge_id = $2 ORDER BY c.id"#,
         org,
         edge.uuid(),
     )
     .fetch_all(tx.conn())
     .await?;
     records.into_iter().map(CredentialRow::try_from).collect()
-}
-
-/// Notes when edges were last heard of. Never moves back.
-pub async fn seen(tx: &mut OrgTx, edges: &[(EdgeId, OffsetDateTime)]) -> Result<()> {
-    let org = tx.org().uuid();
-    // In the order of ids, so that two processes cannot wait for each other.
-    let mut edges = edges.to_vec();
-    edges.sort_unstable();
-    let (ids, at): (Vec<Uuid>, Vec<OffsetDateTime>) =
-        edges.into_iter().map(|(edge, at)| (edge.uuid(), at)).unzip();
-    sqlx::query!(
-        "WITH heard AS (
-             SELECT e.id, h.at FROM unnest($2::uuid[], $3::timestamptz[]) AS h(id, at)
-             JOIN edge e ON e.org_id = $1 AND e.id = h.id
-             WHERE e.last_seen_at IS NULL OR e.last_seen_at < h.at
-             ORDER BY e.id FOR UPDATE OF e
-         )
-         UPDATE edge e SET last_seen_at = heard.at FROM heard WHERE e.org_id = $1 AND e.id = heard.id",
-        org,
-        &ids,
-        &at,
-    )
-    .execute(tx.conn())
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -359,12 +382,16 @@ mod tests {
         let now = time::macros::datetime!(2026-11-20 12:00 UTC);
         // Many, so that dashes and underscores come up in every place.
         let ids = Ids::seeded(3);
+        let org = ids.make(now);
+        let mut labels = std::collections::BTreeSet::new();
         for _ in 0..200 {
-            let token = EdgeToken::new(ids.make(now), ids.make(now), &ids.secret());
+            let token = EdgeToken::new(org, ids.make(now), &ids.secret());
             assert_eq!(EdgeToken::parse(token.reveal()), Some(token.clone()));
             assert_eq!(token.reveal().len(), 91);
             assert!(!format!("{token:?}").contains(token.reveal()));
+            labels.insert(token.label());
         }
+        assert_eq!(labels.len(), 200, "tokens of one organization are told apart");
         let good = EdgeToken::new(ids.make(now), ids.make(now), &ids.secret());
         for bad in ["", "ghe_", "ghe_x_y", &good.reveal()[1..], &good.reveal()[..90], "ghe_ü"] {
             assert_eq!(EdgeToken::parse(bad), None, "{bad}");

@@ -6,7 +6,6 @@ use domain::LinkId;
 use domain::request::UnknownWord;
 use domain::resolver::LookupKey;
 use time::{Duration, OffsetDateTime};
-use uuid::Uuid;
 
 use crate::{OrgTx, Result, StoreError};
 
@@ -252,16 +251,17 @@ pub async fn next_due(tx: &mut OrgTx, link: LinkId) -> Result<Option<OffsetDateT
     Ok(next)
 }
 
-/// Whether a device's look is wished for under its Intune id and has not been done yet, for its page.
-pub async fn waits(tx: &mut OrgTx, link: LinkId, device: domain::DeviceId) -> Result<bool> {
+/// Whether a person waits for a look under any of these keys, at any link: it was asked for, and not done yet.
+pub async fn person_waits(tx: &mut OrgTx, keys: &[LookupKey]) -> Result<bool> {
     let org = tx.org().uuid();
-    let found: Option<Uuid> = sqlx::query_scalar!(
-        "SELECT link_id FROM look_wish WHERE org_id = $1 AND link_id = $2 AND key = $3",
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let waits = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM look_wish WHERE org_id = $1 AND key = ANY($2)
+                          AND reason IN ('admin', 'client')) AS "waits!""#,
         org,
-        link.uuid(),
-        LookupKey::IntuneId(device.uuid()).to_string(),
+        &keys,
     )
-    .fetch_optional(tx.conn())
+    .fetch_one(tx.conn())
     .await?;
-    Ok(found.is_some())
+    Ok(waits)
 }

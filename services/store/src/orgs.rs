@@ -140,6 +140,20 @@ pub async fn update(tx: &mut OrgTx, name: &str, settings: &OrgSettings) -> Resul
     Ok(())
 }
 
+/// What the organization tells its clients beside Gatehouse's words on remediation pages; empty where nothing.
+pub async fn help_text(tx: &mut OrgTx) -> Result<Option<String>> {
+    let org = tx.org().uuid();
+    let text = sqlx::query_scalar!("SELECT help_text FROM org WHERE org_id = $1", org);
+    Ok(text.fetch_optional(tx.conn()).await?)
+}
+
+/// Sets it: 600 characters at most. No decision looks at it.
+pub async fn set_help_text(tx: &mut OrgTx, text: &str) -> Result<()> {
+    let org = tx.org().uuid();
+    sqlx::query!("UPDATE org SET help_text = $2 WHERE org_id = $1", org, text).execute(tx.conn()).await?;
+    Ok(())
+}
+
 /// Sets how much of a fleet may turn worse at once before an admin is asked.
 pub async fn set_mass_change(tx: &mut OrgTx, limits: MassChange) -> Result<()> {
     let org = tx.org().uuid();

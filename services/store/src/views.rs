@@ -9,6 +9,7 @@ pub mod holds;
 pub mod links;
 pub mod org;
 pub mod overview;
+pub mod remediation;
 pub mod replay;
 pub mod sites;
 

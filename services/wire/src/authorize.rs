@@ -1,6 +1,6 @@
 //! An access request and its answer, in the words of `POST /v1/nac/authorize`.
 
-use domain::decision::{Answer, Decision, RuleRef};
+use domain::decision::{Answer, Decision, Redirect, RuleRef};
 use domain::device::ComplianceState;
 use domain::radius::{self, RadiusAttribute};
 use domain::request::{AccessRequest, Certificate, Nas};
@@ -137,7 +137,7 @@ pub struct AuthorizeAnswer {
     pub gbp_tag: Option<u16>,
     /// Given back as User-Name.
     pub user_name: Option<String>,
-    /// A page that the client is led to.
+    /// A page that the client is led to: for Gatehouse's own, an address that is the client's alone.
     pub redirect_url: Option<String>,
     /// The attributes of the Access-Accept, to be applied as they are; none for a denial. Those that are not standard
     /// are in the words of `nas.vendor`.
@@ -291,7 +291,7 @@ pub fn write_answer(
         egress_vlan_names: outcome.egress_vlan_names.clone(),
         gbp_tag: outcome.gbp_tag,
         user_name: outcome.user_name.clone(),
-        redirect_url: outcome.redirect_url.clone(),
+        redirect_url: outcome.redirect_url.as_ref().and_then(Redirect::url).map(str::to_owned),
         radius_attributes: radius::attributes_for(outcome, vendor),
         compliance: ComplianceAnswer {
             state: compliance.state.as_ref().map(ComplianceState::to_string),

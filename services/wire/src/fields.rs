@@ -149,6 +149,16 @@ impl<'a> Fields<'a> {
         count
     }
 
+    /// Yes or no.
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        let value = self.get(name)?;
+        if let Value::Bool(flag) = value {
+            return Some(*flag);
+        }
+        self.wrong(name, "true or false", value);
+        None
+    }
+
     /// A whole number from 0 to 65535, or its digits.
     pub fn number(&mut self, name: &'static str) -> Option<u16> {
         let value = self.get(name)?;

@@ -6,4 +6,5 @@
 pub mod authorize;
 pub mod bundle;
 pub mod fields;
+pub mod report;
 pub mod schema;

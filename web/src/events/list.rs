@@ -6,9 +6,9 @@ use axum::response::Response;
 use domain::compliance::Verdict;
 use domain::decision::Reason;
 use domain::event::EventKind;
+use store::edges::EdgeRow;
 use store::edges::SiteRow;
 use store::views::events::EventRow;
-use store::views::sites::EdgeView;
 use time::OffsetDateTime;
 
 use crate::app::App;
@@ -48,7 +48,7 @@ struct Page {
     /// The address of the live stream; only the newest page has one.
     live: Option<String>,
     rule_choices: Vec<(String, String)>,
-    edges: Vec<EdgeView>,
+    edges: Vec<EdgeRow>,
     sites: Vec<SiteRow>,
     now: OffsetDateTime,
     any_decision: bool,
@@ -71,7 +71,7 @@ pub(super) async fn get(
     } else {
         Vec::new()
     };
-    let edges = store::views::sites::edges(&mut tx).await?;
+    let edges = store::edges::list_edges(&mut tx).await?;
     let sites = store::edges::list_sites(&mut tx).await?;
     let any_decision = !rows.is_empty() || store::views::overview::figures(&mut tx, now).await?.any_decision;
     tx.commit().await?;

@@ -45,6 +45,8 @@ struct EditPage {
     choices: Vec<Choice>,
     /// Of result kinds.
     result: Option<ResultField>,
+    /// Whether this deployment can make addresses of remediation pages.
+    has_pages: bool,
     /// Names of attributes to complete from, each with what its values are.
     attributes: Vec<(&'static str, String)>,
     errors: Errors,
@@ -56,6 +58,7 @@ struct EditPage {
 impl EditPage {
     async fn new(
         member: &Member,
+        app: &App,
         id: Option<LabelId>,
         kind: &'static Kind,
         mut form: LabelForm,
@@ -82,6 +85,7 @@ impl EditPage {
             form,
             choices,
             result,
+            has_pages: app.config().page_keys.is_some(),
             attributes,
             errors: Errors::default(),
             meanwhile: None,
@@ -124,7 +128,7 @@ pub(super) async fn new(
     let draft = app.policies.overview(member.org.id).await?.draft;
     let mut form = LabelForm::empty(kind, draft.revision);
     form.name = query.name;
-    page(&EditPage::new(&member, None, kind, form, &draft.doc).await?)
+    page(&EditPage::new(&member, &app, None, kind, form, &draft.doc).await?)
 }
 
 /// `GET /orgs/{org_id}/labels/{label_id}`
@@ -136,7 +140,7 @@ pub(super) async fn get(
     let draft = app.policies.overview(member.org.id).await?.draft;
     let label = draft.doc.label(id).ok_or(PageError::NotFound)?;
     let form = LabelForm::of(label, draft.revision);
-    page(&EditPage::new(&member, Some(id), kind_of(&label.kind), form, &draft.doc).await?)
+    page(&EditPage::new(&member, &app, Some(id), kind_of(&label.kind), form, &draft.doc).await?)
 }
 
 /// `POST /orgs/{org_id}/labels`
@@ -196,7 +200,7 @@ async fn save(
     }
     // Somebody deleted the label meanwhile: saving again makes it anew.
     let id = id.filter(|id| draft.doc.label(*id).is_some());
-    let mut view = EditPage::new(member, id, kind, form, &draft.doc).await?;
+    let mut view = EditPage::new(member, app, id, kind, form, &draft.doc).await?;
     view.errors = Errors(errors);
     if let Some(by) = conflict {
         let mut meanwhile = Meanwhile::read(member, app, by, since).await?;

@@ -2,6 +2,7 @@
 
 use domain::LabelId;
 use domain::compliance::Literal;
+use domain::decision::Redirect;
 use domain::policy::draft::FieldError;
 use domain::policy::keys::KeySpec;
 use domain::policy::{AuthMatch, Label, LabelKind, UsernameAttr};
@@ -49,6 +50,9 @@ pub(super) struct LabelForm {
     radius_vendor_attrs: String,
     #[serde(default)]
     redirect_url: String,
+    /// `gatehouse`: Gatehouse's own page, whatever is typed as an address.
+    #[serde(default)]
+    redirect_to: String,
     /// One more attribute: its name, chosen from the dictionary, and its value.
     #[serde(default)]
     pub attribute: String,
@@ -58,9 +62,15 @@ pub(super) struct LabelForm {
 
 /// How a result is typed.
 pub(super) enum Control {
-    Line { numeric: bool },
+    Line {
+        numeric: bool,
+    },
     Lines,
     Words(Vec<Choice>),
+    /// Gatehouse's own page, or the address of another.
+    Page {
+        is_ours: bool,
+    },
 }
 
 /// One word that can be checked.
@@ -88,6 +98,7 @@ impl LabelForm {
             kind: kind.word.clone(),
             sense: "any".to_owned(),
             username_attr: UsernameAttr::Automatic.to_string(),
+            redirect_to: Redirect::REMEDIATION.to_owned(),
             ..Self::default()
         }
     }
@@ -126,7 +137,11 @@ impl LabelForm {
             LabelKind::RadiusVendorAttrs { radius_vendor_attrs } => {
                 form.radius_vendor_attrs = radius_vendor_attrs.join("\n");
             }
-            LabelKind::RedirectUrl { redirect_url } => form.redirect_url.clone_from(redirect_url),
+            LabelKind::RedirectUrl { redirect_url } if redirect_url == Redirect::REMEDIATION => {}
+            LabelKind::RedirectUrl { redirect_url } => {
+                form.redirect_url.clone_from(redirect_url);
+                form.redirect_to = String::new();
+            }
         }
         form
     }
@@ -231,13 +246,15 @@ impl LabelForm {
                 &self.radius_vendor_attrs,
                 true,
             ),
-            _ => line(
-                "redirect_url",
-                "Address",
-                "Where the client is led, for example https://portal.example.com/fix.",
-                &self.redirect_url,
-                false,
-            ),
+            _ => ResultField {
+                word: "redirect_url",
+                label: "Where the client is led",
+                help: "Apply it in a rule that allows, beside a quarantine VLAN, role or access list through which the \
+                       page and Microsoft’s portal can be reached: a denial (Access-Reject) leads nobody anywhere.",
+                value: self.redirect_url.clone(),
+                control: Control::Page { is_ours: self.redirect_to == Redirect::REMEDIATION },
+                attributes: false,
+            },
         })
     }
 
@@ -286,6 +303,9 @@ impl LabelForm {
                 "radius_vendor_attrs" => LabelKind::RadiusVendorAttrs {
                     radius_vendor_attrs: self.with_one_more(&self.radius_vendor_attrs),
                 },
+                _ if self.redirect_to == Redirect::REMEDIATION => {
+                    LabelKind::RedirectUrl { redirect_url: Redirect::REMEDIATION.to_owned() }
+                }
                 _ => LabelKind::RedirectUrl { redirect_url: one(&self.redirect_url) },
             }
         };

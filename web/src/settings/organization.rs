@@ -1,4 +1,5 @@
-//! Name, staleness, grace, how sessions are moved, and when so many at once that an admin is asked.
+//! Name, staleness, grace, how sessions are moved, when so many at once that an admin is asked, and what clients are
+//! told beside Gatehouse's words.
 
 use std::ops::RangeInclusive;
 
@@ -24,6 +25,9 @@ use crate::shell::{Area, Shell, page, page_as};
 use crate::ui;
 use crate::visit::Member;
 
+/// What an organization may add to its clients' remediation pages.
+const HELP_CHARS_MAX: usize = 600;
+
 /// The form, as it was sent.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
@@ -36,10 +40,11 @@ pub(super) struct SettingsForm {
     coa: String,
     mass_change_percent: String,
     mass_change_min: String,
+    help_text: String,
 }
 
 impl SettingsForm {
-    fn of(org: &OrgRow, mass_change: MassChange) -> Self {
+    fn of(org: &OrgRow, mass_change: MassChange, help_text: String) -> Self {
         let seconds = org.settings.stale_after_seconds;
         let (stale_after, unit) =
             if seconds.is_multiple_of(3600) { (seconds / 3600, "hours") } else { (seconds / 60, "minutes") };
@@ -51,11 +56,12 @@ impl SettingsForm {
             coa: org.settings.coa.to_string(),
             mass_change_percent: mass_change.percent.to_string(),
             mass_change_min: mass_change.min.to_string(),
+            help_text,
         }
     }
 
     /// What was typed, checked; `before` keeps what the form does not show.
-    fn read(&self, before: &OrgSettings) -> Result<(String, OrgSettings, MassChange), Vec<FieldError>> {
+    fn read(&self, before: &OrgSettings) -> Result<Typed, Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut settings = before.clone();
         let name = self.name.trim();
@@ -98,8 +104,25 @@ impl SettingsForm {
                 "Give a number of devices from 1 to 1000000.",
             ),
         };
-        if errors.is_empty() { Ok((name.to_owned(), settings, mass_change)) } else { Err(errors) }
+        // Browsers send the ends of lines as CR LF.
+        let help_text = self.help_text.replace("\r\n", "\n").trim().to_owned();
+        if help_text.chars().count() > HELP_CHARS_MAX {
+            let message = format!("Use {HELP_CHARS_MAX} characters at most.");
+            errors.push(FieldError::new("help_text", "too_long", message));
+        } else if help_text.chars().any(|c| c.is_control() && c != '\n') {
+            errors.push(FieldError::new("help_text", "bad_characters", "Leave out control characters."));
+        }
+        let name = name.to_owned();
+        if errors.is_empty() { Ok(Typed { name, settings, mass_change, help_text }) } else { Err(errors) }
     }
+}
+
+/// What the form holds, where it can be saved.
+struct Typed {
+    name: String,
+    settings: OrgSettings,
+    mass_change: MassChange,
+    help_text: String,
 }
 
 fn shown(limits: MassChange) -> serde_json::Value {
@@ -133,11 +156,12 @@ async fn view(member: &Member, app: &App) -> Result<Page, PageError> {
     let org = orgs::get(&mut tx).await?.ok_or(PageError::NotFound)?;
     let members = accounts::members(&mut tx).await?;
     let mass_change = store::holds::limits(&mut tx).await?.ok_or(PageError::NotFound)?.mass_change;
+    let help_text = orgs::help_text(&mut tx).await?.unwrap_or_default();
     tx.commit().await?;
     Ok(Page {
         shell: member.shell(Area::Settings).await?,
         base: member.path("settings"),
-        form: SettingsForm::of(&org, mass_change),
+        form: SettingsForm::of(&org, mass_change, help_text),
         org,
         members,
         errors: Errors::default(),
@@ -159,7 +183,8 @@ pub(super) async fn post(
     let mut tx = member.tx(&app).await?;
     let before = orgs::get(&mut tx).await?.ok_or(PageError::NotFound)?;
     let mass_before = store::holds::limits(&mut tx).await?.ok_or(PageError::NotFound)?.mass_change;
-    let (name, settings, mass_change) = match form.read(&before.settings) {
+    let help_before = orgs::help_text(&mut tx).await?.unwrap_or_default();
+    let Typed { name, settings, mass_change, help_text } = match form.read(&before.settings) {
         Ok(read) => read,
         Err(errors) => {
             drop(tx);
@@ -171,9 +196,15 @@ pub(super) async fn post(
     };
     orgs::update(&mut tx, &name, &settings).await?;
     orgs::set_mass_change(&mut tx, mass_change).await?;
+    orgs::set_help_text(&mut tx, &help_text).await?;
     let detail = json!({
-        "before": { "name": before.name, "settings": before.settings, "mass_change": shown(mass_before) },
-        "after": { "name": name, "settings": settings, "mass_change": shown(mass_change) },
+        "before": {
+            "name": before.name, "settings": before.settings, "mass_change": shown(mass_before),
+            "help_text": help_before,
+        },
+        "after": {
+            "name": name, "settings": settings, "mass_change": shown(mass_change), "help_text": help_text,
+        },
     });
     audit::write(&mut tx, &app.ids, now, &member.actor(), "org.update", &name, detail).await?;
     let redecide = settings != before.settings;

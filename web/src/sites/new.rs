@@ -18,23 +18,11 @@ use crate::shell::{Area, Shell, page_as};
 use crate::ui;
 use crate::visit::Member;
 
-use super::{edge, list};
+use super::{check_name, connect, list};
 
 #[derive(Deserialize)]
 pub(super) struct SiteForm {
     name: String,
-}
-
-/// What is wrong with a name of a site or an edge.
-fn check_name(name: &str) -> Option<FieldError> {
-    let length = name.chars().count();
-    if length == 0 {
-        Some(FieldError::new("name", "required", "Give it a name."))
-    } else if length > 64 || name.chars().any(char::is_control) {
-        Some(FieldError::new("name", "bad_value", "Use 64 characters at most, and no control characters."))
-    } else {
-        None
-    }
 }
 
 /// `POST /orgs/{org_id}/sites`
@@ -141,5 +129,5 @@ pub(super) async fn create_edge(
     let issued = edges::issue_credential(&mut tx, &app.ids, now, &actor, created).await?;
     let (token, _) = issued.ok_or_else(|| PageError::Inside("the new edge is gone".to_owned()))?;
     tx.commit().await?;
-    edge::show(&member, &app, created, Some(token)).await
+    connect::show(&member, &app, created, Some(token)).await
 }

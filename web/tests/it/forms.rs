@@ -366,9 +366,14 @@ async fn settings_are_saved_with_their_consequences() {
         ("coa", "disconnect"),
         ("mass_change_percent", "20"),
         ("mass_change_min", "50"),
+        ("help_text", "IT desk: room 101\r\nPhone 4711 <b>\r\n"),
     ];
     browser.post(&path, &sent).await.redirect();
     assert_eq!(count(&world, redecide).await, before);
+    browser.get(&path).await.has("IT desk: room 101\nPhone 4711 &#60;b&#62;</textarea>");
+    let long = "x".repeat(601);
+    let page = browser.post(&path, &[&sent[..6], &[("help_text", long.as_str())]].concat()).await;
+    page.is(422).has("id=\"help_text-error\"").has("Use 600 characters at most").has(&long);
     browser.get(&format!("/orgs/{}/audit", tenant.org)).await.has("org.update").has("Ada Lovelace");
 }
 

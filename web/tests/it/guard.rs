@@ -37,7 +37,18 @@ fn posts(tenant: &Tenant) -> Vec<(String, Vec<(&'static str, &'static str)>)> {
         (at(format!("sessions/{}/reauthenticate", tenant.sessions[0])), vec![]),
         (at("sites".into()), vec![("name", "x")]),
         (at("sites/edges".into()), vec![("name", "x"), ("site", "00000000-0000-0000-0000-000000000000")]),
+        (
+            at(format!("sites/{}", tenant.site)),
+            vec![("name", "x"), ("fallback", "deny"), ("age", "7"), ("age_unit", "days")],
+        ),
+        (at(format!("sites/{}/delete", tenant.site)), vec![]),
+        (at(format!("sites/edges/{}", tenant.edge)), vec![("name", "x")]),
+        (at(format!("sites/edges/{}/switch", tenant.edge)), vec![("to", "off")]),
+        (at(format!("sites/edges/{}/delete", tenant.edge)), vec![]),
+        (at(format!("sites/edges/{}/test", tenant.edge)), vec![]),
         (at(format!("sites/edges/{}/credentials", tenant.edge)), vec![]),
+        (at(format!("sites/edges/{}/credentials/rotate", tenant.edge)), vec![("overlap", "86400")]),
+        (at(format!("sites/edges/{}/credentials/{}/extend", tenant.edge, Uuid::nil())), vec![]),
         (at(format!("sites/edges/{}/credentials/{}/revoke", tenant.edge, Uuid::nil())), vec![]),
         (at("settings".into()), vec![("name", "x"), ("stale_after", "1"), ("coa", "reauth")]),
     ]
@@ -73,7 +84,11 @@ async fn a_member_of_another_organization_finds_nothing() {
     for (path, form) in posts(&tenant) {
         stranger.post(&path, &form).await.is(404);
     }
-    for live in ["events/live".to_owned(), format!("identity-providers/{}/live", tenant.link)] {
+    for live in [
+        "events/live".to_owned(),
+        format!("identity-providers/{}/live", tenant.link),
+        format!("sites/edges/{}/test/live", tenant.edge),
+    ] {
         stranger.get(&format!("/orgs/{}/{live}", tenant.org)).await.is(404);
     }
     assert_eq!(fingerprint(&world).await, before);
@@ -95,11 +110,21 @@ async fn ids_of_another_organization_mean_nothing_in_ones_own() {
         at(format!("identity-providers/{}", theirs.link)),
         at(format!("identity-providers/{}/unlink", theirs.link)),
         at(format!("sites/edges/{}", theirs.edge)),
+        at(format!("sites/edges/{}/connect", theirs.edge)),
+        at(format!("sites/edges/{}/test", theirs.edge)),
+        at(format!("sites/edges/{}/delete", theirs.edge)),
+        at(format!("sites/{}", theirs.site)),
+        at(format!("sites/{}/delete", theirs.site)),
     ] {
         browser.get(&path).await.is(404);
     }
     for (path, form) in posts(&swapped) {
-        let names_theirs = [theirs.link.to_string(), theirs.edge.to_string(), theirs.sessions[0].to_string()];
+        let names_theirs = [
+            theirs.link.to_string(),
+            theirs.edge.to_string(),
+            theirs.site.to_string(),
+            theirs.sessions[0].to_string(),
+        ];
         if names_theirs.iter().any(|id| path.contains(id)) {
             browser.post(&path, &form).await.is(404);
         }

@@ -3,6 +3,7 @@
 
 mod analysis;
 mod devices;
+mod edges;
 mod forms;
 mod guard;
 mod holds;
@@ -10,4 +11,5 @@ mod links;
 mod live;
 mod pages;
 mod policy;
+mod remediation;
 mod world;

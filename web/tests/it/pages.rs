@@ -54,6 +54,7 @@ pub fn pages(tenant: &Tenant) -> Vec<String> {
         "vlan",
         "radius_group",
         "session_timeout",
+        "redirect_url",
     ] {
         pages.push(at(&format!("/labels/new?kind={kind}")));
     }
@@ -83,7 +84,11 @@ pub fn pages(tenant: &Tenant) -> Vec<String> {
     }
     pages.push(at(&format!("/identity-providers/{}", tenant.link)));
     pages.push(at(&format!("/identity-providers/{}/unlink", tenant.link)));
-    pages.push(at(&format!("/sites/edges/{}", tenant.edge)));
+    for rest in ["", "/connect", "/test", "/test?mac=d46e0e000001&auth_type=mab", "/delete"] {
+        pages.push(at(&format!("/sites/edges/{}{rest}", tenant.edge)));
+    }
+    pages.push(at(&format!("/sites/{}", tenant.site)));
+    pages.push(at(&format!("/sites/{}/delete", tenant.site)));
     pages.push(at(&format!("/sites/edges/new?site={}", tenant.site)));
     pages.push("/organizations".to_owned());
     pages.push("/signed-out".to_owned());

@@ -83,6 +83,7 @@ async fn every_kind_of_label_goes_through_its_form_and_back() {
         LabelKind::RadiusAttrs { radius_attrs: texts(&["Idle-Timeout=600", "Tunnel-Preference:1=3"]) },
         LabelKind::RadiusVendorAttrs { radius_vendor_attrs: texts(&["Aruba-User-Role=guest"]) },
         LabelKind::RedirectUrl { redirect_url: "https://portal.example.com/fix?why=x".into() },
+        LabelKind::RedirectUrl { redirect_url: "gatehouse".into() },
     ]);
     let labels: Vec<_> = (1..)
         .zip(kinds)

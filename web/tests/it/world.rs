@@ -30,6 +30,8 @@ use web::{WebConfig, WebDeps};
 
 /// Serializes the making of templates across test processes, in this crate and elsewhere.
 const TEMPLATE_LOCK: i64 = 0x6761_7465;
+/// Makes and reads the addresses of remediation pages.
+pub const PAGE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// Where browsers believe they are.
 pub const ORIGIN: &str = "http://gatehouse.test";
 
@@ -148,8 +150,10 @@ impl World {
         let config = WebConfig {
             public_url,
             nac_url: "http://nac.gatehouse.test:8443".parse().unwrap(),
+            bundle_public_key: Some("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".to_owned()),
             client_id: Uuid::from_u128(0xc11e),
             coa_per_edge_per_second: 10,
+            page_keys: sealing::PageKeys::parse(&PAGE_KEY.into()).ok(),
         };
         let router = web::router(deps, config).unwrap().layer(httpkit::FrontLayer::new(
             clock.clone(),

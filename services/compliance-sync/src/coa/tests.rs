@@ -1,7 +1,7 @@
 use domain::coa::hold::HoldState;
 use domain::coa::{CoaCause, CoaKind};
 use domain::command::CommandState;
-use domain::decision::{Outcome, RadiusAttr};
+use domain::decision::{Outcome, RadiusAttr, Redirect};
 use domain::request::AccessRequest;
 use domain::{CommandId, EdgeId, HoldId, SessionId, SiteId};
 use store::commands::LatestCommand;
@@ -84,7 +84,7 @@ fn every_result_moves_and_older_records_compare() {
         Outcome { egress_vlan_names: vec!["1voice".to_owned()], ..vlan("10") },
         Outcome { gbp_tag: Some(7), ..vlan("10") },
         Outcome { user_name: Some("ada".to_owned()), ..vlan("10") },
-        Outcome { redirect_url: Some("https://example.com/fix".to_owned()), ..vlan("10") },
+        Outcome { redirect_url: Some(Redirect::Url("https://example.com/fix".into())), ..vlan("10") },
         Outcome { attrs: vec![RadiusAttr { name: "Idle-Timeout".into(), value: "60".into() }], ..vlan("10") },
     ] {
         let step = |answered, wanted: &Outcome| case(&session(answered), wanted, None).step();

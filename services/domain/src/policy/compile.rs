@@ -249,7 +249,9 @@ impl Compiler<'_> {
                 }
                 LabelKind::GbpTag { gbp_tag } => outcome.gbp_tag = Some(*gbp_tag),
                 LabelKind::UsernameAttr { username_attr } => user_name = Some(*username_attr),
-                LabelKind::RedirectUrl { redirect_url } => outcome.redirect_url = Some(redirect_url.clone()),
+                LabelKind::RedirectUrl { redirect_url } => {
+                    outcome.redirect_url = Some(redirect_url.clone().into());
+                }
                 LabelKind::RadiusAttrs { radius_attrs } => {
                     standard.extend(radius_attrs.iter().filter_map(|text| parse(Kind::Standard, text).ok()));
                 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::model::{Conditions, Label, LabelKind, PolicyDoc, Rule};
+use crate::decision::Redirect;
 use crate::{LabelId, RuleId};
 
 /// One difference.
@@ -229,7 +230,7 @@ fn label_fields(label: &Label) -> [(&'static str, String); 4] {
         LabelKind::UsernameAttr { username_attr } => username_attr.to_string(),
         LabelKind::RadiusAttrs { radius_attrs } => list(radius_attrs),
         LabelKind::RadiusVendorAttrs { radius_vendor_attrs } => list(radius_vendor_attrs),
-        LabelKind::RedirectUrl { redirect_url } => redirect_url.clone(),
+        LabelKind::RedirectUrl { redirect_url } => Redirect::describe(redirect_url).to_owned(),
     };
     let all = if all { "all of them" } else { "any of them" }.to_owned();
     [("name", label.name.clone()), ("type", what.to_owned()), ("value", value), ("must hold", all)]

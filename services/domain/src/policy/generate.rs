@@ -169,6 +169,7 @@ pub fn any_result() -> impl Strategy<Value = LabelKind> {
             radius_vendor_attrs: vec!["Cisco-AVPair=shell:priv-lvl=15".into()]
         }),
         Just(LabelKind::RedirectUrl { redirect_url: "https://example.com/fix".into() }),
+        Just(LabelKind::RedirectUrl { redirect_url: "gatehouse".into() }),
     ]
 }
 

@@ -1,7 +1,5 @@
 //! Every key of match labels, in one table: what it sees, how its values are written, and how to help whoever
-//! writes them. The editor's form, the check on saving, the engine, lint and `LABELS.md` all read it.
-
-use std::fmt::Write as _;
+//! writes them. The editor's form, the check on saving, the engine, lint and `LABELS.md` ([`super::results`]) all read it.
 
 use time::Duration;
 
@@ -490,34 +488,6 @@ fn days_since_check_in<'a>(input: &Input<'a>) -> Seen<'a> {
     })
 }
 
-/// `LABELS.md`: the table for people.
-#[must_use]
-pub fn documentation() -> String {
-    let mut out = String::from(
-        "# Match labels\n\n\
-         A label names a key and its values. Values are OR-ed; with `match_all` they are AND-ed. A leading `!` \
-         negates a value. What is absent equals nothing: a plain value does not hold, a negated one does. Where a \
-         client has several values at once, a plain value holds if any of them is it, a negated one if none is. \
-         Spaces around a value, and behind its `!`, do not count. Keys of device posture see the matched device as \
-         last fetched, and nothing where none matched.\n\n\
-         This page is generated from `src/policy/keys.rs`; a test compares them.\n\n\
-         | key | sees | values | examples |\n|---|---|---|---|\n",
-    );
-    for spec in &KEYS {
-        let examples: Vec<_> = spec.examples.iter().map(|example| format!("`{example}`")).collect();
-        let _ = writeln!(
-            out,
-            "| `{}` ({}) | {} | {} | {} |",
-            spec.key,
-            spec.title,
-            spec.help,
-            spec.syntax(),
-            examples.join(" ")
-        );
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -533,10 +503,5 @@ mod tests {
                 assert!(parsed.is_ok(), "{}: {value}: {parsed:?}", spec.key);
             }
         }
-    }
-
-    #[test]
-    fn the_page_is_the_table() {
-        crate::assert_page("LABELS.md", &documentation());
     }
 }

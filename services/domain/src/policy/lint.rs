@@ -44,6 +44,7 @@ pub enum Code {
     UnknownVendor,
     AllowWithoutVlan,
     BlockWithResults,
+    RedirectUnconfined,
     WeakMatch,
     UnknownUnhandled,
     NegatedCompliance,
@@ -58,7 +59,8 @@ words!(Code, "lint code",
     Code::UnreachableRule => "unreachable_rule", Code::MatchesEveryone => "matches_everyone",
     Code::AlwaysTrueLabel => "always_true_label", Code::UnknownSite => "unknown_site",
     Code::UnknownVendor => "unknown_vendor", Code::AllowWithoutVlan => "allow_without_vlan",
-    Code::BlockWithResults => "block_with_results", Code::WeakMatch => "weak_match",
+    Code::BlockWithResults => "block_with_results", Code::RedirectUnconfined => "redirect_unconfined",
+    Code::WeakMatch => "weak_match",
     Code::UnknownUnhandled => "unknown_unhandled", Code::NegatedCompliance => "negated_compliance",
     Code::CaseMistake => "case_mistake", Code::UnusedLabel => "unused_label",
     Code::DuplicateLabel => "duplicate_label",
@@ -121,8 +123,15 @@ impl Code {
             ),
             Self::BlockWithResults => (
                 Warning,
-                "A block rule applies labels, which a denial does not carry.",
-                "Take the labels out, or make it an allow rule.",
+                "A block rule applies labels, which a denial (Access-Reject) does not carry: no VLAN, no redirect.",
+                "Take the labels out, or make it an allow rule: a client can be led to a page only where it is let into \
+                 a quarantine VLAN, role or access list.",
+            ),
+            Self::RedirectUnconfined => (
+                Warning,
+                "A rule leads clients to a page, and gives no VLAN, role or attribute that keeps them apart: they are \
+                 in the port's or SSID's own network, whether they read the page or not.",
+                "Apply a quarantine VLAN, role or access list beside the redirect.",
             ),
             Self::WeakMatch => (
                 Warning,

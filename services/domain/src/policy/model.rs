@@ -116,7 +116,8 @@ pub enum LabelKind {
     RadiusAttrs { radius_attrs: Vec<String> },
     /// Vendors' attributes, each as `Name=Value`, checked against the dictionary.
     RadiusVendorAttrs { radius_vendor_attrs: Vec<String> },
-    /// A page that the client is led to, for remediation.
+    /// A page that the client is led to, for remediation: an address, or `gatehouse` for Gatehouse's own page, which
+    /// knows the client.
     RedirectUrl { redirect_url: String },
 }
 

@@ -4,7 +4,7 @@
 //! leads a client to a page, and whether such a redirect needs an access list beside it.
 
 use super::RadiusAttribute;
-use crate::decision::Outcome;
+use crate::decision::{self, Outcome};
 
 /// The access list or filter that holds for a redirected client, on equipment that takes redirects only together
 /// with one, and where the answer names none itself. It must exist there; for Juniper it is built in.
@@ -217,12 +217,12 @@ impl Profile {
                 Tag::Junos => add("Juniper-Switching-Filter", format!("apply action gbp-tag {tag}")),
             }
         }
-        let Some(url) = &outcome.redirect_url else { return };
+        let Some(url) = outcome.redirect_url.as_ref().and_then(decision::Redirect::url) else { return };
         let says = |attribute: &str, begins: &str| {
             outcome.attrs.iter().any(|a| a.name == attribute && a.value.starts_with(begins))
         };
         match self.redirect {
-            Redirect::Url(attribute) => add(attribute, url.clone()),
+            Redirect::Url(attribute) => add(attribute, url.to_owned()),
             Redirect::CiscoUrl => add("Cisco-AVPair", format!("url-redirect={url}")),
             Redirect::CiscoPairs => {
                 add("Cisco-AVPair", format!("url-redirect={url}"));
@@ -231,7 +231,7 @@ impl Profile {
                 }
             }
             Redirect::Junos(attribute) => {
-                add(attribute, url.clone());
+                add(attribute, url.to_owned());
                 let filtered = outcome.role.is_some()
                     || outcome.gbp_tag.is_some()
                     || says("Filter-Id", "")
@@ -261,6 +261,10 @@ mod tests {
     use super::*;
     use crate::decision::RadiusAttr;
 
+    fn to(url: &str) -> Option<decision::Redirect> {
+        Some(decision::Redirect::Url(url.to_owned()))
+    }
+
     fn spelled(vendor: &str, outcome: &Outcome) -> Vec<String> {
         let attributes = attributes_for(outcome, Some(vendor)).into_iter();
         attributes.map(|a| format!("{}={}", a.name, a.value)).collect()
@@ -274,7 +278,7 @@ mod tests {
             vlan: Some("10".into()),
             role: Some("staff".into()),
             session_timeout: Some(600),
-            redirect_url: Some("https://g.example/r/1".into()),
+            redirect_url: to("https://g.example/r/1"),
             ..Outcome::default()
         };
         let vlan = ["Tunnel-Type=VLAN", "Tunnel-Medium-Type=IEEE-802", "Tunnel-Private-Group-Id=10"];
@@ -343,7 +347,7 @@ mod tests {
     #[test]
     fn a_redirects_filter_is_the_labels_own_where_it_names_one() {
         let mut outcome =
-            Outcome { permit: true, redirect_url: Some("https://g.example/".into()), ..Outcome::default() };
+            Outcome { permit: true, redirect_url: to("https://g.example/"), ..Outcome::default() };
         assert!(spelled("juniper", &outcome).contains(&"Filter-Id=JNPR_RSVD_FILTER_CWA".to_owned()));
         let attr = |name: &str, value: &str| RadiusAttr { name: name.into(), value: value.into() };
         outcome.attrs =
@@ -351,6 +355,36 @@ mod tests {
         let cisco = spelled("cisco-ios", &outcome);
         assert_eq!(cisco.iter().filter(|a| a.contains("url-redirect-acl")).count(), 1, "{cisco:?}");
         assert!(!spelled("juniper", &outcome).iter().any(|a| a.starts_with("Filter-Id")));
+    }
+
+    #[test]
+    fn gatehouses_page_goes_out_as_the_clients_own_address_or_not_at_all() {
+        let mut outcome = Outcome {
+            permit: true,
+            vlan: Some("99".into()),
+            redirect_url: Some(decision::Redirect::Remediation),
+            ..Outcome::default()
+        };
+        let asked = outcome.clone();
+        for profile in PROFILES {
+            let without = Outcome { redirect_url: None, ..outcome.clone() };
+            assert_eq!(
+                spelled(profile.name, &outcome),
+                spelled(profile.name, &without),
+                "no half a redirect"
+            );
+        }
+        outcome.lead_to(None);
+        assert_eq!(outcome.redirect_url, None);
+        outcome = asked;
+        outcome.lead_to(Some("https://g.example/r/me".into()));
+        assert!(
+            spelled("meraki", &outcome)
+                .contains(&"Cisco-AVPair=url-redirect=https://g.example/r/me".to_owned())
+        );
+        // A page of the organization's is not replaced.
+        outcome.lead_to(Some("https://g.example/r/other".into()));
+        assert_eq!(outcome.redirect_url, to("https://g.example/r/me"));
     }
 
     #[test]
@@ -366,7 +400,7 @@ mod tests {
     #[test]
     fn a_value_that_does_not_fit_is_left_out() {
         let url = format!("https://g.example/{}", "x".repeat(240));
-        let outcome = Outcome { permit: true, redirect_url: Some(url), ..Outcome::default() };
+        let outcome = Outcome { permit: true, redirect_url: to(&url), ..Outcome::default() };
         assert!(attributes_for(&outcome, Some("aruba")).is_empty());
     }
 }

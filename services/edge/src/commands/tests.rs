@@ -58,9 +58,15 @@ impl World {
         let config = EdgeConfig::read(&file).unwrap();
         let clock: SharedClock = Arc::new(SystemClock);
         let spool = Spool::open(&directory.path().join("spool.redb"), &config.limits).unwrap();
-        let cloud = Arc::new(Cloud::new(&config).unwrap());
-        let courier = Courier::new(cloud, spool, Arc::clone(&clock), &config.limits);
-        Self { dispatcher: Dispatcher::new(&config, clock, courier), nas, acks, _directory: directory }
+        let cloud = Arc::new(Cloud::new(&config, Arc::clone(&clock)).unwrap());
+        let courier = Courier::new(Arc::clone(&cloud), spool, Arc::clone(&clock), &config.limits);
+        let reporter = Reporter::new(cloud, Arc::clone(&courier), None, Arc::clone(&clock), 1);
+        Self {
+            dispatcher: Dispatcher::new(&config, clock, courier, reporter),
+            nas,
+            acks,
+            _directory: directory,
+        }
     }
 
     async fn acks(&self, count: usize) -> Vec<(String, Value)> {
@@ -85,9 +91,9 @@ impl World {
 fn command(n: u128, session: u128, nas: &str, lasts: i64) -> Command {
     let expires_at = SystemClock.now() + time::Duration::seconds(lasts);
     serde_json::from_value(json!({
-        "id": uuid::Uuid::from_u128(n),
+        "id": Uuid::from_u128(n),
         "kind": "disconnect",
-        "session": {"id": uuid::Uuid::from_u128(session), "session_id": format!("{session}/{n}"), "mac": null,
+        "session": {"id": Uuid::from_u128(session), "session_id": format!("{session}/{n}"), "mac": null,
             "user_name": null, "ssid": null, "nas_ip": nas, "nas_identifier": null, "nas_vendor": null,
             "nas_port_id": null},
         "expires_at": expires_at.format(&time::format_description::well_known::Rfc3339).unwrap(),
@@ -108,7 +114,7 @@ async fn of_one_session_in_order_and_of_several_at_once() {
     let told = world.told();
     assert_eq!(told.len(), 3);
     assert_eq!(told[2], "10/2", "not before the session's first was given up on: {told:?}");
-    assert_eq!(acks[2].0, uuid::Uuid::from_u128(2).to_string());
+    assert_eq!(acks[2].0, Uuid::from_u128(2).to_string());
 }
 
 #[tokio::test]

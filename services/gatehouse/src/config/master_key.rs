@@ -1,6 +1,6 @@
 //! The keys that protect what organizations entrust to Gatehouse.
 
-use sealing::MasterKeys;
+use sealing::{KeyListError, MasterKeys};
 
 use super::reader::Reader;
 
@@ -10,7 +10,8 @@ pub(super) fn read(reader: &mut Reader) -> Option<MasterKeys> {
         "32 bytes in base64 (gatehouse master-key new): wraps the keys that seal the credentials of organizations' own \
          app registrations; a list with commas while it is changed, the new one first. Without it they bring none",
     )?;
-    MasterKeys::parse(&setting).map_err(|error| reader.problem("MASTER_KEY", error.to_string())).ok()
+    let told = |error: KeyListError| format!("{error}: make one with gatehouse master-key new");
+    MasterKeys::parse(&setting).map_err(|error| reader.problem("MASTER_KEY", told(error))).ok()
 }
 
 /// For the commands that do nothing without it.

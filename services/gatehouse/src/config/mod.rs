@@ -3,6 +3,7 @@
 pub mod master_key;
 mod microsoft;
 mod reader;
+mod remediation;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,9 +13,10 @@ use compliance_sync::SyncConfig;
 use nac::NacConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
-use wire::bundle::Signer;
+use wire::bundle::{PublicKey, Signer};
 
 pub use self::microsoft::{CloudConfig, MicrosoftConfig};
+pub use self::remediation::RemediationConfig;
 pub use reader::{ConfigError, Effective, Origin, PREFIX, Problem, Reader, SecretSource, Sources};
 
 use crate::roles::Roles;
@@ -31,6 +33,10 @@ pub struct Config {
     pub microsoft: Option<MicrosoftConfig>,
     /// Of the same roles; `None`: organizations bring no app registrations of their own.
     pub master_keys: Option<sealing::MasterKeys>,
+    /// Of the roles dashboard and nac; `None`: no client is led to Gatehouse's own page.
+    pub remediation: Option<RemediationConfig>,
+    /// Where browsers reach the dashboard; `None`: `http://` and the address it listens on.
+    pub public_url: Option<Url>,
     pub dashboard: Option<DashboardConfig>,
     pub nac: Option<NacListener>,
     pub sync: Option<SyncConfig>,
@@ -64,9 +70,9 @@ pub struct RedisConfig {
 #[derive(Clone, Debug)]
 pub struct DashboardConfig {
     pub listen: SocketAddr,
-    /// `None`: `http://` and the address it listens on.
-    pub public_url: Option<Url>,
     pub nac_public_url: Url,
+    /// What edges know bundles by.
+    pub bundle_public_key: Option<String>,
     pub request_timeout: Duration,
     /// The sync's pace, for what a page foretells.
     pub coa_per_edge_per_second: u32,
@@ -96,10 +102,16 @@ impl Config {
         // they lack is no problem then.
         let microsoft = microsoft::read(&mut reader, roles.dashboard || roles.sync);
         let master_keys = master_key::read(&mut reader);
+        let remediation = remediation::read(&mut reader);
+        let public_url = public_url(&mut reader);
         let mut dashboard = dashboard(&mut reader);
         let nac = nac(&mut reader);
         let sync = sync(&mut reader);
         dashboard.coa_per_edge_per_second = sync.coa_per_edge_per_second;
+        // Who has the signing key need not be told the public one.
+        if let Some(signer) = &nac.limits.bundle_signer {
+            dashboard.bundle_public_key = Some(signer.public_key().to_string());
+        }
 
         if database.acquire_timeout >= database.statement_timeout {
             reader.problem(
@@ -122,6 +134,9 @@ impl Config {
                  lease: raise it",
             );
         }
+        if remediation.is_some() && roles.nac {
+            remediation::check(&mut reader, public_url.as_ref(), roles.dashboard);
+        }
         if roles.dashboard && roles.nac && dashboard.listen == nac.listen && nac.listen.port() != 0 {
             reader.problem("NAC_LISTEN", "is also GATEHOUSE_DASHBOARD_LISTEN: give each a port of its own");
         }
@@ -132,6 +147,8 @@ impl Config {
             redis,
             microsoft,
             master_keys,
+            remediation,
+            public_url,
             dashboard: roles.dashboard.then_some(dashboard),
             nac: roles.nac.then_some(nac),
             sync: roles.sync.then_some(sync),
@@ -208,8 +225,7 @@ fn redis(reader: &mut Reader) -> RedisConfig {
     }
 }
 
-fn dashboard(reader: &mut Reader) -> DashboardConfig {
-    let listen = reader.value("DASHBOARD_LISTEN", local(8400), "address of the dashboard");
+fn public_url(reader: &mut Reader) -> Option<Url> {
     let public_url: Option<Url> = reader.optional(
         "PUBLIC_URL",
         "where browsers reach the dashboard; default: http:// and the address it listens on",
@@ -219,11 +235,28 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
     {
         reader.problem("PUBLIC_URL", "must be scheme, host and port alone, as in https://gatehouse.example");
     }
+    public_url
+}
+
+fn dashboard(reader: &mut Reader) -> DashboardConfig {
+    let listen = reader.value("DASHBOARD_LISTEN", local(8400), "address of the dashboard");
     let nac_public_url = reader.value(
         "NAC_PUBLIC_URL",
         url("http://127.0.0.1:8401"),
         "where edges reach the NAC API; shown beside a new edge token",
     );
+    let key: Option<String> = reader.optional(
+        "BUNDLE_PUBLIC_KEY",
+        "what edges know bundles by, for the page that says how to connect one; not needed where the dashboard's \
+         process reads GATEHOUSE_BUNDLE_SIGNING_KEY",
+    );
+    let bundle_public_key = key.as_deref().and_then(|text| {
+        let key = PublicKey::parse(text).map(|key| key.to_string());
+        if key.is_none() {
+            reader.problem("BUNDLE_PUBLIC_KEY", "is no Ed25519 public key: give PEM, or 32 bytes in Base64");
+        }
+        key
+    });
     let request_timeout = seconds(reader.number(
         "DASHBOARD_REQUEST_TIMEOUT_SECONDS",
         60,
@@ -231,7 +264,7 @@ fn dashboard(reader: &mut Reader) -> DashboardConfig {
         "a page that takes longer is cut off; linking waits up to 20 s for Microsoft",
     ));
     let coa_per_edge_per_second = SyncConfig::default().coa_per_edge_per_second;
-    DashboardConfig { listen, public_url, nac_public_url, request_timeout, coa_per_edge_per_second }
+    DashboardConfig { listen, nac_public_url, bundle_public_key, request_timeout, coa_per_edge_per_second }
 }
 
 fn nac(reader: &mut Reader) -> NacListener {
@@ -298,6 +331,12 @@ fn nac(reader: &mut Reader) -> NacListener {
             default.redeliver_after.as_secs(),
             &(1..=3_600),
             "a command that was not acknowledged is handed out again after this",
+        )),
+        seen_interval: seconds(reader.number(
+            "NAC_SEEN_INTERVAL_SECONDS",
+            default.seen_interval.as_secs(),
+            &(1..=600),
+            "how often it is written down which edges called, with what, and how often they decided",
         )),
         edge_requests_per_second: reader.number(
             "NAC_EDGE_REQUESTS_PER_SECOND",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use devservers::{remembered_port, remembered_secret, write_private};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// The folder, held by one process at a time.
 #[derive(Debug)]
@@ -66,11 +66,19 @@ impl Data {
 
     /// The file of the master key, made at the first time; only the owner can read it.
     pub fn master_key(&self) -> anyhow::Result<PathBuf> {
-        let path = self.dir.join("secrets").join("master.key");
-        if self.recall("master.key").is_none() {
-            self.keep("master.key", sealing::MasterKeys::generate()?.expose_secret())?;
+        self.key_file("master.key", &sealing::MasterKeys::generate()?)
+    }
+
+    /// The same of the key of remediation pages.
+    pub fn remediation_key(&self) -> anyhow::Result<PathBuf> {
+        self.key_file("remediation.key", &sealing::PageKeys::generate()?)
+    }
+
+    fn key_file(&self, name: &str, fresh: &SecretString) -> anyhow::Result<PathBuf> {
+        if self.recall(name).is_none() {
+            self.keep(name, fresh.expose_secret())?;
         }
-        Ok(path)
+        Ok(self.dir.join("secrets").join(name))
     }
 
     /// Replaces a file that only the owner can read.

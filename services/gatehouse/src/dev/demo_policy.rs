@@ -1,12 +1,13 @@
 //! The demo organization's policy: Mist's Intune guide, with a rule on trial before it.
 
 use domain::LabelId;
+use domain::decision::Redirect;
 use domain::policy::edit::Edit;
 use domain::policy::model::{Action, Conditions, Label, LabelKind, MatchLabelKey, Rule};
 use domain::time::Ids;
 use time::OffsetDateTime;
 
-/// Compliant devices into Corp VLAN, everyone else into Quarantine; on trial, that a MAC address alone is not enough.
+/// Compliant devices into Corp VLAN, everyone else into Quarantine, where a page says why; on trial, that a MAC address alone is not enough.
 pub fn edits(ids: &Ids, now: OffsetDateTime) -> Vec<Edit> {
     let mut edits = Vec::new();
     let mut label = |name: &str, kind: LabelKind| {
@@ -28,6 +29,8 @@ pub fn edits(ids: &Ids, now: OffsetDateTime) -> Vec<Edit> {
     let quarantine = label("Quarantine VLAN", vlan("99"));
     let employee = label("Employee role", role("employee"));
     let restricted = label("Restricted role", role("restricted"));
+    let remediation =
+        label("Remediation page", LabelKind::RedirectUrl { redirect_url: Redirect::REMEDIATION.to_owned() });
     let mut rule = |name: &str, labels: Vec<LabelId>, apply: Vec<LabelId>, comment: &str| {
         edits.push(Edit::PutRule(Box::new(Rule {
             id: ids.make(now),
@@ -49,7 +52,7 @@ pub fn edits(ids: &Ids, now: OffsetDateTime) -> Vec<Edit> {
          before it is enforced.",
     );
     rule("Compliant devices to Corp", vec![compliant], vec![corp, employee], "");
-    rule("Everyone else to Quarantine", Vec::new(), vec![quarantine, restricted], "");
+    rule("Everyone else to Quarantine", Vec::new(), vec![quarantine, restricted, remediation], "");
     edits.push(Edit::AddSection { name: "Everyone else".to_owned(), row: 3 });
     edits
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Client;
+use domain::time::{Clock as _, SystemClock};
+use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -29,6 +30,8 @@ pub struct Decision {
     pub role: Option<String>,
     #[serde(default)]
     pub session_timeout: Option<u32>,
+    #[serde(default)]
+    pub redirect_url: Option<String>,
     pub recorded: bool,
     pub compliance: Value,
     #[serde(rename = "match")]
@@ -54,11 +57,18 @@ pub struct Session {
 #[derive(Deserialize)]
 struct Commands {
     commands: Vec<Command>,
+    /// A command that does nothing.
+    probe: Option<Probe>,
+}
+
+#[derive(Deserialize)]
+struct Probe {
+    id: String,
 }
 
 impl Edge {
     pub fn new(base: Url, token: impl Into<String>) -> anyhow::Result<Self> {
-        let http = Client::builder().timeout(Duration::from_secs(90)).build()?;
+        let http = Client::builder().user_agent("gatehouse-demo").timeout(Duration::from_secs(90)).build()?;
         Ok(Self { base, token: token.into(), http })
     }
 
@@ -77,8 +87,12 @@ impl Edge {
     pub async fn commands(&self, wait: Duration) -> anyhow::Result<Vec<Command>> {
         let url = self.base.join("/v1/nac/commands")?;
         let query = [("wait", wait.as_secs())];
-        let answer = self.http.get(url).query(&query).bearer_auth(&self.token).send().await?;
-        Ok(told(answer).await?.json::<Commands>().await?.commands)
+        let answer = self.signed(self.http.get(url).query(&query)).send().await?;
+        let Commands { commands, probe } = told(answer).await?.json().await?;
+        if let Some(probe) = probe {
+            self.acknowledge(&probe.id).await?;
+        }
+        Ok(commands)
     }
 
     /// `POST /v1/nac/commands/{id}/ack`: the NAS did it.
@@ -89,7 +103,13 @@ impl Edge {
 
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<reqwest::Response> {
         let url = self.base.join(path)?;
-        told(self.http.post(url).bearer_auth(&self.token).json(body).send().await?).await
+        told(self.signed(self.http.post(url)).json(body).send().await?).await
+    }
+
+    /// With its credential, and what its clock says.
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        let clock = SystemClock.now().unix_timestamp().to_string();
+        request.bearer_auth(&self.token).header("gatehouse-clock", clock)
     }
 }
 

@@ -63,6 +63,7 @@ impl Stack {
         let certificate = AppCertificate::ensure(data)?;
         let bundle_key = BundleKey::ensure(data)?;
         let master_key = data.master_key()?;
+        let remediation_key = data.remediation_key()?;
         say("Starting the Microsoft simulator and every role of Gatehouse");
         self.simulator(data, &ports, &certificate)?;
         let redis_url = servers.redis_url();
@@ -83,6 +84,7 @@ impl Stack {
                 ("MICROSOFT_CLIENT_CERTIFICATE_FILE", certificate.with_key.display().to_string()),
                 ("BUNDLE_SIGNING_KEY_FILE", bundle_key.path.display().to_string()),
                 ("MASTER_KEY_FILE", master_key.display().to_string()),
+                ("REMEDIATION_KEY_FILE", remediation_key.display().to_string()),
                 ("SYNC_SWEEP_INTERVAL_SECONDS", SWEEP_SECONDS.to_owned()),
             ];
             self.role(data, role, settings)?;

@@ -6,8 +6,8 @@ use domain::{DecisionId, SiteId};
 use nac::NacConfig;
 use serde_json::{Value, json};
 use store::audit::Actor;
-use store::bundles::{self, SiteSettings};
-use store::{devices, edges, orgs, policies};
+use store::bundles::SiteSettings;
+use store::{devices, edges, orgs, policies, sites};
 use uuid::Uuid;
 use wire::authorize::read_request;
 use wire::bundle::{Held, SignedBundle, Signer, Trust};
@@ -155,8 +155,10 @@ async fn a_site_is_told_of_its_own_clients_alone() {
     let (token, _) = edges::issue_credential(&mut tx, &world.ids, now, &actor, edge).await.unwrap().unwrap();
     let settings =
         SiteSettings { fallback: Fallback { vlan: Some("crit".to_owned()) }, bundle_max_age_seconds: 600 };
-    assert!(bundles::set_site_settings(&mut tx, site, &settings).await.unwrap());
-    assert!(!bundles::set_site_settings(&mut tx, two.site, &settings).await.unwrap(), "another's site");
+    for (site, name, ours) in [(site, "Elsewhere", true), (two.site, "Theirs", false)] {
+        let changed = sites::change(&mut tx, &world.ids, now, &actor, site, name, &settings).await.unwrap();
+        assert_eq!(changed, ours, "{name}");
+    }
     tx.commit().await.unwrap();
 
     let far = Tenant { site, edge, token: token.reveal().to_owned(), ..one.clone() };

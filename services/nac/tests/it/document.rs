@@ -14,6 +14,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("get", "/v1/nac/commands"),
     ("get", "/v1/nac/commands/stream"),
     ("get", "/v1/nac/bundle"),
+    ("post", "/v1/nac/report"),
     ("post", "/v1/nac/events"),
     ("post", "/v1/nac/commands/{id}/ack"),
     ("get", "/v1/openapi.json"),

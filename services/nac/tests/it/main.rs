@@ -7,6 +7,7 @@ mod bundle;
 mod commands;
 mod decisions;
 mod document;
+mod edges;
 mod events;
 mod fields;
 mod freeradius;

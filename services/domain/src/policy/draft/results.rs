@@ -1,6 +1,7 @@
 //! Checks of result labels: whatever they let through goes out to a NAS.
 
 use super::FieldError;
+use crate::decision::Redirect;
 use crate::policy::model::{LabelKind, PolicyDoc, Rule};
 use crate::radius::check::{ATTRIBUTES_MAX, Kind, parse};
 
@@ -52,10 +53,15 @@ pub fn egress(names: &[String], errors: &mut Vec<FieldError>) {
 }
 
 pub fn redirect(url: &str, errors: &mut Vec<FieldError>) {
+    if url == Redirect::REMEDIATION {
+        return;
+    }
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = host.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     let problem = if host.is_none_or(str::is_empty) {
-        Some("Give a whole address, for example https://portal.example.com/fix.")
+        Some(
+            "Give a whole address, for example https://portal.example.com/fix, or gatehouse for Gatehouse's page.",
+        )
     } else if url.len() > 230 {
         // It goes out within one attribute of 247 bytes, behind what a vendor writes before it.
         Some("Use 230 bytes at most.")
@@ -156,8 +162,16 @@ mod tests {
             [("radius_vendor_attrs", "bad_value")]
         );
         assert_eq!(url("https://example.com/fix?why=noncompliant"), []);
-        for bad in ["example.com", "https://", "ftp://example.com", "https://example.com/%20", "https://e x"]
-        {
+        assert_eq!(url("gatehouse"), []);
+        for bad in [
+            "Gatehouse",
+            "gatehouse/",
+            "example.com",
+            "https://",
+            "ftp://example.com",
+            "https://example.com/%20",
+            "https://e x",
+        ] {
             assert_eq!(url(bad), [("redirect_url", "bad_value")], "{bad}");
         }
     }

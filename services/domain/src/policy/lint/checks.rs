@@ -8,7 +8,7 @@ use super::space::{DEVICE, as_match, device_cells};
 use super::{Code, Finding, Known};
 use crate::compliance::Literal;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::model::{Action, LabelKind, MatchLabelKey, PolicyDoc};
+use crate::policy::model::{Action, LabelKind, MatchLabelKey, PolicyDoc, Rule};
 use crate::policy::value::{Case, Form, Pattern, ValueMatch};
 use crate::resolver::MatchStrength;
 
@@ -88,6 +88,10 @@ pub fn rules(doc: &PolicyDoc, known: &Known<'_>, out: &mut Vec<Finding>) {
             let message = format!("Rule “{name}” blocks: the labels that it applies are never sent.");
             out.push(Finding::new(Code::BlockWithResults, message).rule(doc, index));
         }
+        if allows(&index) && redirects_alone(rule, doc) {
+            let message = format!("Rule “{name}” leads clients to a page, and does not keep them apart.");
+            out.push(Finding::new(Code::RedirectUnconfined, message).rule(doc, index));
+        }
         if allows(&index) && !with_vlan.is_empty() && !gives_vlan(index) {
             let message = format!("Rule “{name}” gives no VLAN, while other allow rules do.");
             out.push(Finding::new(Code::AllowWithoutVlan, message).rule(doc, index).others(doc, &with_vlan));
@@ -109,6 +113,19 @@ pub fn rules(doc: &PolicyDoc, known: &Known<'_>, out: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// Whether a rule gives a redirect, and nothing by which a NAS could keep the client apart meanwhile.
+fn redirects_alone(rule: &Rule, doc: &PolicyDoc) -> bool {
+    let mut gives_page = false;
+    for label in rule.apply.iter().filter_map(|id| doc.label(*id)) {
+        match label.kind {
+            LabelKind::RedirectUrl { .. } => gives_page = true,
+            LabelKind::Match { .. } | LabelKind::SessionTimeout { .. } | LabelKind::UsernameAttr { .. } => {}
+            _ => return false,
+        }
+    }
+    gives_page
 }
 
 /// What the policy makes of compliance as a whole.

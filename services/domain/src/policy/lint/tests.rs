@@ -176,6 +176,24 @@ fn each_habit_that_hurts_is_found() {
     assert!(lint(&doc, &Known::default()).iter().any(|f| f.code == Code::UnknownLabel));
 }
 
+#[test]
+fn a_redirect_wants_something_that_keeps_the_client_apart() {
+    let page = LabelKind::RedirectUrl { redirect_url: "gatehouse".into() };
+    let timeout = LabelKind::SessionTimeout { session_timeout: 600 };
+    let labels =
+        vec![matching(1, Key::MdmStatus, &["unknown"]), label(2, page), label(3, timeout), vlan(4, "99")];
+    let alone = |action, apply: &[u128]| {
+        let doc = policy(labels.clone(), vec![rule(1, action, &[1], apply)]);
+        let found = lint(&doc, &Known::default());
+        let has = |code| found.iter().any(|f| f.code == code);
+        (has(Code::RedirectUnconfined), has(Code::BlockWithResults))
+    };
+    assert_eq!(alone(Action::Allow, &[2, 3]), (true, false));
+    assert_eq!(alone(Action::Allow, &[2, 4]), (false, false));
+    assert_eq!(alone(Action::Allow, &[3]), (false, false));
+    assert_eq!(alone(Action::Block, &[2]), (false, true));
+}
+
 fn never_decides(doc: &PolicyDoc) -> Vec<usize> {
     let found = lint(doc, &Known::default()).into_iter();
     let of_reach = [Code::ShadowedRule, Code::UnreachableRule, Code::ContradictoryRule];

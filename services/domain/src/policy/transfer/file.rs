@@ -81,6 +81,7 @@ pub struct FileLabel {
     /// Each as `Name=Value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub radius_vendor_attrs: Option<Vec<String>>,
+    /// An address, or `gatehouse` for Gatehouse's remediation page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_url: Option<String>,
 }

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::accounting::Told;
 use super::*;
 use crate::compliance::{Compliance, Literal, Verdict};
-use crate::decision::{Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, RadiusAttr, Reason, Trace};
+use crate::decision::{
+    Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, RadiusAttr, Reason, Redirect, Trace,
+};
 use crate::request::{AccessRequest, AuthType, PortType};
 use crate::resolver::{LookupKey, LookupPlan};
 use crate::session::AccountingStatus;
@@ -261,7 +263,7 @@ fn an_answer_says_its_verdict_and_expands_nothing() {
     let outcome = Outcome {
         permit: true,
         vlan: Some("%{config:client[loopback].secret}".into()),
-        redirect_url: Some("https://g.example/r".into()),
+        redirect_url: Some(Redirect::Url("https://g.example/r".into())),
         attrs: vec![attr("Tunnel-Preference:1", "3"), attr("Cisco-AVPair", "shell:priv-lvl=1")],
         ..Outcome::default()
     };

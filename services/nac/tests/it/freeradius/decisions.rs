@@ -5,7 +5,7 @@ use serde_json::json;
 use super::certs::{Authority, Says};
 use super::rig::{Got, mab};
 use super::{Site, intune, site};
-use crate::world::{COMPLIANT, NONCOMPLIANT, STRANGER};
+use crate::world::{COMPLIANT, NONCOMPLIANT, STRANGER, eventually};
 
 /// By certificate: the VLAN is the device's, whatever name or MAC the client shows.
 #[tokio::test]
@@ -116,4 +116,18 @@ async fn mac_authentication_is_by_the_stations_own_mac() {
     // Without Message-Authenticator anybody on the way could have written it.
     let bare = format!("{}\n", mab(COMPLIANT));
     assert_eq!(site.rig.send(site.rig.auth_port, "auth", &bare).await, Got::Nothing);
+}
+
+#[tokio::test]
+async fn it_tells_its_version_and_its_clock() {
+    let mut site = site().await;
+    site.rig.start().await;
+    assert_eq!(site.rig.mab(COMPLIANT).await.vlan(), Some("30"));
+    eventually("it is written", || async {
+        let sql = "SELECT count(*) FROM edge_status s JOIN edge_caller c USING (org_id, edge_id)
+                   WHERE abs(s.skew_milliseconds) < 30000
+                     AND c.name ~ '^gatehouse-freeradius/1 [(]FreeRADIUS 3[.][0-9]+[.][0-9]+[)]$'";
+        site.world.count(sql).await == 1
+    })
+    .await;
 }
