@@ -83,7 +83,7 @@ mod tests {
         requests.write(12_345, 7, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("\"client\":\"b\""), "{text}");
-        let tag = &text[text.find("t-").unwrap()..][..TAG.len()];
+        let tag = &text[text.find("t-0").unwrap()..][..TAG.len()];
         assert_eq!(Requests::read_tag(tag), Some((12_345, 7)));
         assert_eq!(Requests::read_tag("switch-1"), None);
     }
