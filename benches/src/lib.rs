@@ -1,7 +1,7 @@
 //! Policies and traffic to measure with: the same for every bench, made from numbers alone.
 
 use domain::compliance::{Compliance, assess};
-use domain::decision::{Answer, MatchRecord};
+use domain::decision::{Answer, MatchRecord, Trace};
 use domain::device::{ComplianceState, DeviceFacts};
 use domain::event::DecisionRecord;
 use domain::policy::CompiledPolicy;
@@ -102,7 +102,7 @@ pub fn record(policy: &CompiledPolicy, rules: u32, client: u32) -> DecisionRecor
     let input = Input { request: &request, found: &found, compliance: &compliance, now: NOW };
     let mut decision = decide(Some(policy), &input);
     // A replay does not read the trace, and a million of them would measure the bench's memory instead.
-    decision.trace.clear();
+    decision.trace = Trace::default();
     DecisionRecord {
         org: OrgId(Uuid::nil()),
         session: SessionId(Uuid::nil()),

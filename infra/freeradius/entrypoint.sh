@@ -40,7 +40,9 @@ fi
 [ -z "${GATEHOUSE_CRITICAL_VLAN:-}" ] || set_to critical_vlan "$GATEHOUSE_CRITICAL_VLAN"
 unset GATEHOUSE_TOKEN
 
-grep -Eq '^[[:space:]]*token = "ghe_[^"]{60,}"' "$conf" ||
+# The agent on this machine has the token itself.
+grep -Eq '^[[:space:]]*url = "http://(127\.0\.0\.1|localhost|\[::1\])[:"]' "$conf" ||
+    grep -Eq '^[[:space:]]*token = "ghe_[^"]{60,}"' "$conf" ||
     fail "no token: set GATEHOUSE_TOKEN_FILE (or GATEHOUSE_TOKEN) to the edge's token from the dashboard"
 for file in server.pem server.key clients-ca.pem; do
     [ -r "$raddb/certs/$file" ] || fail "$source/certs/$file is missing: see the README"

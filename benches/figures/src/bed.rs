@@ -34,6 +34,7 @@ pub struct Bed {
     programs: PathBuf,
     pub dir: PathBuf,
     settings: Vec<(String, String)>,
+    statements: bool,
     keep: bool,
 }
 
@@ -93,15 +94,29 @@ impl Bed {
         note(&format!("Starting; logs are in {}", dir.display()));
         let durability = if machine.scratch { Durability::Scratch } else { Durability::Kept };
         let servers = Rc::new(Servers::prepare(&dir.join("servers"), durability)?);
-        let mut postgres = postgres(&dir, &servers);
+        let mut postgres = postgres(&dir, &servers, machine.statements);
         let mut redis = redis(&dir, &servers);
         postgres.spawn()?;
         redis.spawn()?;
         servers.wait_ready(&dir, PATIENCE)?;
+        if machine.statements {
+            servers.psql("postgres", "CREATE EXTENSION pg_stat_statements")?;
+        }
         let (mut simulator, control) = simulator(&programs, &dir, tenants, devices)?;
         simulator.start().await?;
         let settings = machine.settings.clone();
-        Ok(Self { simulator, control, redis, postgres, servers, programs, dir, settings, keep: machine.keep })
+        Ok(Self {
+            simulator,
+            control,
+            redis,
+            postgres,
+            servers,
+            programs,
+            dir,
+            settings,
+            statements: machine.statements,
+            keep: machine.keep,
+        })
     }
 
     /// A migrated, empty database.
@@ -165,7 +180,7 @@ impl Bed {
             command.envs(settings.iter().map(|(key, value)| (format!("GATEHOUSE_{key}"), value)));
             command
         });
-        Served { program, nac_url: local(nac) }
+        Served { program, nac_url: local(nac), admin_url: local(admin) }
     }
 
     /// Every setting of a sync process with its value, as the product itself tells them.
@@ -212,18 +227,34 @@ impl Bed {
 
     /// Redis loses everything.
     pub fn empty_redis(&self) -> anyhow::Result<()> {
-        use std::io::{Read as _, Write as _};
+        match self.ask_redis("FLUSHALL")?.as_str() {
+            "+OK" => Ok(()),
+            other => bail!("Redis says {other}"),
+        }
+    }
+
+    /// How many records of the database wait in Redis for PostgreSQL.
+    pub fn spilled(&self, database: &Database) -> anyhow::Result<u64> {
+        let answer = self.ask_redis(&format!("XLEN {}:{{spill}}:records", database.name))?;
+        let length = answer.strip_prefix(':').and_then(|number| number.parse().ok());
+        length.with_context(|| format!("Redis says {answer}"))
+    }
+
+    /// The first line of Redis's answer to a command.
+    fn ask_redis(&self, command: &str) -> anyhow::Result<String> {
+        use std::io::{BufRead as _, BufReader, Write as _};
         let url: Url = self.servers.redis_url().parse()?;
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", url.port().context("a port")?))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        // A million keys take a while.
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let password = url.password().context("a password")?;
-        stream.write_all(format!("AUTH {password}\r\nFLUSHALL\r\n").as_bytes())?;
-        let mut answer = [0; 10];
-        stream.read_exact(&mut answer)?;
-        if &answer != b"+OK\r\n+OK\r\n" {
-            bail!("Redis says {}", String::from_utf8_lossy(&answer));
+        stream.write_all(format!("AUTH {password}\r\n{command}\r\n").as_bytes())?;
+        let mut lines = BufReader::new(stream).lines();
+        let (authenticated, answer) = (lines.next(), lines.next());
+        if authenticated.context("no answer")?? != "+OK" {
+            bail!("Redis takes the password no more");
         }
-        Ok(())
+        Ok(answer.context("no answer")??)
     }
 
     /// CPU time so far of Postgres, Redis and the simulator.
@@ -231,8 +262,25 @@ impl Bed {
         [&self.postgres, &self.redis, &self.simulator].map(Program::cpu)
     }
 
+    /// What PostgreSQL spent its time on, the longest first.
+    fn statements(&self) -> anyhow::Result<String> {
+        let text = self.servers.psql(
+            "postgres",
+            "SELECT round(total_exec_time)::bigint || ' ms in ' || calls || ' calls, ' || rows || ' rows: '
+                    || left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 150)
+             FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 25",
+        )?;
+        Ok(text)
+    }
+
     /// Stops everything, and removes what it kept.
     pub async fn stop(mut self) {
+        if self.statements {
+            match self.statements() {
+                Ok(statements) => note(&statements),
+                Err(error) => note(&format!("no statements: {error:#}")),
+            }
+        }
         for program in [&mut self.simulator, &mut self.redis, &mut self.postgres] {
             program.end().await;
         }
@@ -247,12 +295,36 @@ impl Bed {
 pub struct Served {
     pub program: Program,
     pub nac_url: Url,
+    admin_url: Url,
 }
 
-fn postgres(dir: &Path, servers: &Rc<Servers>) -> Program {
+impl Served {
+    /// What it counts.
+    pub async fn metrics(&self) -> anyhow::Result<Metrics> {
+        let answer = reqwest::get(self.admin_url.join("metrics")?).await?.error_for_status()?;
+        Ok(Metrics(answer.text().await?))
+    }
+}
+
+/// A page of Prometheus.
+pub struct Metrics(String);
+
+impl Metrics {
+    /// The sum of all series of that name that have these labels.
+    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix(name));
+        let lines = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+}
+
+fn postgres(dir: &Path, servers: &Rc<Servers>, statements: bool) -> Program {
     let servers = Rc::clone(servers);
     Program::new("postgres", dir, None, Signal::SIGINT, move || {
         let mut command = servers.postgres();
+        if statements {
+            command.args(["-c", "shared_preload_libraries=pg_stat_statements"]);
+        }
         for setting in POSTGRES {
             command.args(["-c", setting]);
         }
@@ -284,7 +356,8 @@ fn simulator(
     Ok((program, Control::new(url)?))
 }
 
-fn local(port: u16) -> Url {
+/// A port of this machine.
+pub fn local(port: u16) -> Url {
     let mut url: Url = "http://127.0.0.1/".parse().unwrap_or_else(|_| unreachable!("a literal URL parses"));
     let _ = url.set_port(Some(port));
     url

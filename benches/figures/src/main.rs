@@ -1,4 +1,4 @@
-//! Figures of the compliance sync, measured from outside: private servers, the simulator, and the processes that an
+//! Figures of the compliance sync and of decisions, measured from outside: private servers, the simulator, and the processes that an
 //! operator runs, asked over HTTP and SQL. See `docs/figures.md`.
 
 mod bed;
@@ -6,6 +6,7 @@ mod control;
 mod edges;
 mod faults;
 mod latency;
+mod load;
 mod memory;
 mod program;
 mod report;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures Gatehouse's sync.
+/// Measures Gatehouse.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(flatten)]
@@ -42,6 +43,9 @@ pub struct Machine {
     /// Let PostgreSQL not wait for the disk.
     #[arg(long, global = true)]
     scratch: bool,
+    /// Say at the end which statements PostgreSQL spent its time on (needs its pg_stat_statements).
+    #[arg(long, global = true)]
+    statements: bool,
     /// Keep what the servers hold, and the logs.
     #[arg(long, global = true)]
     keep: bool,
@@ -59,6 +63,20 @@ enum Figure {
     Latency(latency::Args),
     /// Kills, pauses, outages and faults at random; then every transition and every move is checked.
     Faults(faults::Args),
+    /// Decisions per second and their latency, as a ratio to a bare echo.
+    Decisions(load::decisions::Args),
+    /// Decisions about clients whose facts are not in memory, or not even in Redis.
+    Cold(load::cold::Args),
+    /// Decisions through FreeRADIUS, as a ratio to the same with a static answer.
+    Radius(load::radius::Args),
+    /// PostgreSQL or Redis away under load: decisions failed, events lost or doubled, time to recover.
+    Outages(load::outages::Args),
+    /// `kill -9` of processes under load: acknowledged events lost.
+    #[command(name = "kill9")]
+    Kills(load::kills::Args),
+    /// The echo that decisions are compared with.
+    #[command(hide = true)]
+    Echo(load::echo::Args),
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -70,7 +88,11 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
     // The children die with the thread that started them, so everything is started from this one.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = if let Figure::Echo(_) = cli.figure {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    } else {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    };
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli)));
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -91,5 +113,11 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         Figure::Tenants(args) => Box::pin(tenants::run(&machine, args)).await.map(|()| true),
         Figure::Latency(args) => Box::pin(latency::run(&machine, args)).await,
         Figure::Faults(args) => Box::pin(faults::run(&machine, args)).await,
+        Figure::Decisions(args) => Box::pin(load::decisions::run(&machine, args)).await,
+        Figure::Cold(args) => Box::pin(load::cold::run(&machine, args)).await,
+        Figure::Radius(args) => Box::pin(load::radius::run(&machine, args)).await,
+        Figure::Outages(args) => Box::pin(load::outages::run(&machine, args)).await,
+        Figure::Kills(args) => Box::pin(load::kills::run(&machine, args)).await,
+        Figure::Echo(args) => load::echo::run(args).await.map(|()| true),
     }
 }

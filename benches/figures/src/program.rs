@@ -127,6 +127,14 @@ impl Program {
         self.child.is_some()
     }
 
+    /// Sends a signal to it and to its children.
+    pub fn signal_all(&self, signal: Signal) {
+        self.signal(signal);
+        for child in self.pid().into_iter().flat_map(children) {
+            let _ = kill(Pid::from_raw(child.pid), signal);
+        }
+    }
+
     fn pid(&self) -> Option<i32> {
         self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok())
     }
@@ -138,12 +146,8 @@ impl Program {
         if let Some(own) = Stat::of(pid) {
             ticks += own.ticks + own.children;
         }
-        if let Ok(entries) = fs::read_dir("/proc") {
-            let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-            let children = pids.filter_map(Stat::of).filter(|stat| stat.parent == pid);
-            ticks += children.map(|stat| stat.ticks).sum::<u64>();
-        }
-        self.spent + Duration::from_millis(ticks * 1000 / TICKS)
+        ticks += children(pid).map(|stat| stat.ticks).sum::<u64>();
+        self.spent + time_of(ticks)
     }
 
     /// The most memory that it ever held, in bytes (`VmHWM`).
@@ -184,8 +188,26 @@ impl Drop for Program {
     }
 }
 
+/// CPU time of this process.
+pub fn own_cpu() -> Duration {
+    let own = i32::try_from(std::process::id()).ok().and_then(Stat::of);
+    own.map_or(Duration::ZERO, |own| time_of(own.ticks))
+}
+
+const fn time_of(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / TICKS)
+}
+
+/// The processes whose parent it is.
+fn children(pid: i32) -> impl Iterator<Item = Stat> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(Stat::of).filter(move |stat| stat.parent == pid)
+}
+
 /// `/proc/<pid>/stat`, as far as it counts here.
 struct Stat {
+    pid: i32,
     parent: i32,
     ticks: u64,
     /// Of children that have ended.
@@ -199,6 +221,7 @@ impl Stat {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
         Some(Self {
+            pid,
             parent: fields.get(1)?.parse().ok()?,
             ticks: number(11)? + number(12)?,
             children: number(13)? + number(14)?,

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use domain::policy::model::{Action, Conditions, Label, LabelKind, MatchLabelKey, PolicyDoc, Rule};
 use domain::time::{Clock as _, Ids, SystemClock};
-use domain::{LabelId, LinkId, OrgId};
+use domain::{LabelId, LinkId, OrgId, SiteId};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use store::audit::Actor;
 use store::links::NewLink;
@@ -19,6 +19,8 @@ pub const QUARANTINE: &str = "99";
 /// An organization, and the token of its one edge.
 #[derive(Clone, Debug)]
 pub struct Organization {
+    pub org: OrgId,
+    pub site: SiteId,
     pub link: LinkId,
     pub tid: Uuid,
     pub token: String,
@@ -32,6 +34,15 @@ pub async fn organizations(store: &Store, tenants: &[Tenant]) -> anyhow::Result<
 
 /// An organization whose link was made a moment ago: all its jobs are due.
 pub async fn organization(store: &Store, tenant: &Tenant) -> anyhow::Result<Organization> {
+    organization_with(store, tenant, &policy(&Ids::system())).await
+}
+
+/// The same with a policy of the caller's.
+pub async fn organization_with(
+    store: &Store,
+    tenant: &Tenant,
+    policy: &PolicyDoc,
+) -> anyhow::Result<Organization> {
     let (ids, now) = (Ids::system(), SystemClock.now());
     let mut tx = store.system().await?;
     let who = accounts::SigningIn {
@@ -67,10 +78,10 @@ pub async fn organization(store: &Store, tenant: &Tenant) -> anyhow::Result<Orga
         linked_by_name: "Ada",
     };
     links::insert(&mut tx, now, new).await?;
-    policies::publish(&mut tx, &policy(&ids), "Ada", now).await?;
+    policies::publish(&mut tx, policy, "Ada", now).await?;
     orgs::changed(&mut tx, &ids, now, true).await?;
     tx.commit().await?;
-    Ok(Organization { link, tid: tenant.id, token: token.reveal().to_owned() })
+    Ok(Organization { org, site, link, tid: tenant.id, token: token.reveal().to_owned() })
 }
 
 /// Compliant devices into one VLAN, everyone else into another.

@@ -87,8 +87,13 @@ struct Outcome {
 }
 
 async fn sweep_all(bed: &Bed, database: &Database, processes: usize) -> anyhow::Result<Outcome> {
-    // All jobs are due from now on, however long seeding took.
-    sqlx::query("UPDATE sync_job SET next_due_at = clock_timestamp()").execute(&database.pool).await?;
+    // As if all links had been made just now, however long seeding took.
+    sqlx::query(
+        "UPDATE sync_job SET next_due_at = clock_timestamp() + (next_due_at - linked_at)
+                 FROM link WHERE (link.org_id, link.id) = (sync_job.org_id, sync_job.link_id)",
+    )
+    .execute(&database.pool)
+    .await?;
     sqlx::query("ANALYZE").execute(&database.pool).await?;
     let mut workers: Vec<_> = (1..=processes)
         .map(|n| bed.gatehouse(&format!("sync-{processes}-{n}"), "sync", database, &[]))

@@ -139,13 +139,13 @@ async fn judge(
     if worse < u64::from(limits.min) || seen.is_some_and(|seen| !limits.is_exceeded(worse, seen)) {
         return Ok(());
     }
+    if holds::active_of(tx, link).await?.is_some() {
+        return Ok(());
+    }
     // With more devices than this they are not too many; there may be a million.
     let enough = worse.saturating_mul(100) / u64::from(limits.percent.max(1)) + 1;
     let counted = holds::fleet(tx, link, enough).await?;
     let Some(state) = limits.judge(worse, seen.unwrap_or(counted), counted) else { return Ok(()) };
-    if holds::active_of(tx, link).await?.is_some() {
-        return Ok(());
-    }
     let mut hold = new_hold(ctx, link, since, now);
     (hold.worse, hold.fleet) = (worse, holds::fleet(tx, link, u64::MAX).await?);
     become_state(ctx, tx, hold, state, now).await

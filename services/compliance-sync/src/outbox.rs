@@ -2,8 +2,8 @@
 //!
 //! Messages of one organization that are claimed together are carried together. Redis comes first, so that a client
 //! that a command sends back finds fresh facts; but planning reads PostgreSQL and goes ahead without Redis, and the
-//! message is then tried again until both are done. A moment later everything is repeated once, for decisions that
-//! were made from old facts and not yet recorded when planning looked.
+//! message is then tried again until both are done. A moment later the listeners are told once more and planning is
+//! repeated, for decisions that were made from old facts and not yet recorded when planning looked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
@@ -158,6 +158,8 @@ impl CarryError {
 #[derive(Debug, Default)]
 struct Work {
     keys: BTreeSet<LookupKey>,
+    /// Those of `keys` that Redis was given before: a repetition only tells the listeners again.
+    put_before: BTreeSet<LookupKey>,
     snapshot: bool,
     redecide: bool,
     /// Links whose holds came or went.
@@ -174,6 +176,7 @@ impl Work {
         let mut work = Self::default();
         let mut only_repeats = true;
         let mut since: Option<OffsetDateTime> = None;
+        let mut fresh: BTreeSet<LookupKey> = BTreeSet::new();
         for claimed in messages {
             let plans = match &claimed.message {
                 Some(
@@ -185,6 +188,8 @@ impl Work {
                         *noticed = claimed.created_at.min(*noticed);
                     }
                     work.keys.extend(keys.iter().cloned());
+                    let seen = if claimed.settling { &mut work.put_before } else { &mut fresh };
+                    seen.extend(keys.iter().cloned());
                     true
                 }
                 Some(OutboxMessage::SnapshotChanged { redecide }) => {
@@ -215,6 +220,7 @@ impl Work {
                 since = Some(since.map_or(claimed.created_at, |since| since.min(claimed.created_at)));
             }
         }
+        work.put_before.retain(|key| !fresh.contains(key));
         work.since = since.filter(|_| only_repeats).map(|since| since - RECORDED_WITHIN);
         work
     }
@@ -252,7 +258,7 @@ async fn carry(ctx: &Context, org: OrgId, messages: Vec<ClaimedMessage>) -> Resu
     let carried = Carried {
         snapshot: if work.snapshot { refresh_snapshot(ctx, org).await } else { Ok(()) },
         credentials: drop_credentials(ctx, org, &work.credentials).await,
-        lookups: refresh_lookups(ctx, org, &work.keys, &mut claim).await,
+        lookups: refresh_lookups(ctx, org, &work, &mut claim).await,
         plan: replan(ctx, org, &work, &mut claim).await,
         commands: announce_commands(ctx, org, &work.commands).await,
     };
@@ -356,10 +362,14 @@ async fn announce_commands(ctx: &Context, org: OrgId, of: &BTreeSet<EdgeId>) -> 
 async fn refresh_lookups(
     ctx: &Context,
     org: OrgId,
-    keys: &BTreeSet<LookupKey>,
+    work: &Work,
     claim: &mut Claim<'_>,
 ) -> Result<(), CarryError> {
-    let keys: Vec<LookupKey> = keys.iter().cloned().collect();
+    let put_before: Vec<LookupKey> = work.put_before.iter().cloned().collect();
+    for keys in put_before.chunks(KEYS_AT_ONCE) {
+        ctx.cache.publish(&BusMessage::Lookups { org, keys: keys.to_vec() }).await?;
+    }
+    let keys: Vec<LookupKey> = work.keys.difference(&work.put_before).cloned().collect();
     for keys in keys.chunks(KEYS_AT_ONCE) {
         let mut entries = candidates(ctx, org, keys).await?;
         for _ in 0..3 {

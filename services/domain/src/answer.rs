@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use crate::DecisionId;
 use crate::compliance::{self, Compliance, Literal, Verdict};
-use crate::decision::{Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, Reason};
+use crate::decision::{Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, Reason, Trace};
 use crate::policy::CompiledPolicy;
 use crate::policy::decide::{Input, decide};
 use crate::request::AccessRequest;
@@ -46,7 +46,7 @@ pub fn without_facts(outcome: Outcome, reason: Reason, id: DecisionId, at: Offse
             reason,
             rule: None,
             policy_version: None,
-            trace: Vec::new(),
+            trace: Trace::default(),
             dry_run: Vec::new(),
         },
         compliance: Compliance {

@@ -198,8 +198,8 @@ pub struct Decision {
     pub rule: Option<RuleRef>,
     /// The published version that decided.
     pub policy_version: Option<i32>,
-    /// Every rule up to the deciding one.
-    pub trace: Vec<RuleTrace>,
+    /// How every rule up to the deciding one fared.
+    pub trace: Trace,
     /// The rules on trial up to the deciding one, in order. The first that matched would have decided.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dry_run: Vec<DryRun>,
@@ -221,6 +221,55 @@ pub struct DryRun {
     /// What it would have given, where it matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+}
+
+/// How the rules up to the deciding one fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Trace {
+    /// Which conditions held; `policy::trace::retell` tells the rest.
+    Held(Held),
+    /// In words, as earlier releases recorded it.
+    Told(Vec<RuleTrace>),
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self::Held(Held::default())
+    }
+}
+
+/// A bit for each condition of each rule that was looked at, in the order of the policy's document, as hexadecimal
+/// digits: the first bit is the highest of the first digit, and what the last digit has over is zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Held(String);
+
+impl Held {
+    /// Whether it is of so many conditions.
+    #[must_use]
+    pub fn is_of(&self, conditions: usize) -> bool {
+        self.0.len() == conditions.div_ceil(4)
+    }
+
+    /// The bits, and up to three zeroes behind them.
+    pub fn iter(&self) -> impl Iterator<Item = bool> {
+        let digits = self.0.chars().map(|digit| digit.to_digit(16).unwrap_or(0));
+        digits.flat_map(|digit| [8, 4, 2, 1].map(|bit| digit & bit != 0))
+    }
+}
+
+impl FromIterator<bool> for Held {
+    fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> Self {
+        let mut bits = bits.into_iter().fuse();
+        let mut digits = String::new();
+        while let Some(first) = bits.next() {
+            let rest = [(); 3].map(|()| bits.next().unwrap_or(false));
+            let digit = rest.into_iter().fold(u32::from(first), |digit, bit| digit << 1 | u32::from(bit));
+            digits.extend(char::from_digit(digit, 16));
+        }
+        Self(digits)
+    }
 }
 
 /// How one rule fared.

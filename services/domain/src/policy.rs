@@ -13,6 +13,7 @@ pub mod lint;
 pub mod model;
 pub mod replay;
 pub mod results;
+pub mod trace;
 pub mod transfer;
 pub mod value;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use domain::bundle::Bundle;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::Mutex;
 use wire::bundle::{FactTexts, Held, Manifest, Refused, SignedBundle, Trust};
 
@@ -53,7 +53,7 @@ impl Bundles {
     /// Reads what is on disk, as distrustfully as what comes from the cloud. What is refused is not decided from, and
     /// replaced at the next renewal.
     pub fn open(path: &Path, trust: Trust) -> Result<Self, redb::Error> {
-        let database = Arc::new(Database::create(path)?);
+        let database = Arc::new(open_or_begin_anew(path)?);
         let held = match load(&database)? {
             None => None,
             Some(bundle) => match Held::take(None, bundle, &trust) {
@@ -126,6 +126,20 @@ impl Bundles {
     fn set(&self, ready: Option<Ready>) {
         *self.ready.write().unwrap_or_else(PoisonError::into_inner) = ready.map(Arc::new);
     }
+}
+
+/// A file that is no database any more holds nothing that the cloud would not give again.
+fn open_or_begin_anew(path: &Path) -> Result<Database, redb::Error> {
+    let error = match Database::create(path) {
+        Ok(database) => return Ok(database),
+        Err(error @ DatabaseError::DatabaseAlreadyOpen) => return Err(error.into()),
+        Err(error) => error,
+    };
+    if std::fs::rename(path, path.with_extension("unusable")).is_err() {
+        return Err(error.into());
+    }
+    tracing::error!(%error, path = %path.display(), "the bundle's file cannot be used: begun anew");
+    Ok(Database::create(path)?)
 }
 
 fn load(database: &Database) -> Result<Option<SignedBundle>, redb::Error> {

@@ -14,6 +14,7 @@ use eventsource_stream::{Event, Eventsource};
 use futures::{Stream, StreamExt};
 use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::Url;
 
@@ -59,6 +60,8 @@ pub struct Cloud {
     clock: SharedClock,
     breaker: Breaker,
     revoked: AtomicBool,
+    /// Rings when the cloud answers again.
+    pub back: Notify,
 }
 
 impl Cloud {
@@ -80,6 +83,7 @@ impl Cloud {
             clock,
             breaker: Breaker::new(&config.limits),
             revoked: AtomicBool::new(false),
+            back: Notify::new(),
         })
     }
 
@@ -130,7 +134,7 @@ impl Cloud {
         if answer.status() != StatusCode::OK || !kind.starts_with("text/event-stream") {
             return None;
         }
-        self.breaker.note(true);
+        self.note(true);
         let bytes = futures::stream::unfold(answer, move |mut answer| async move {
             let chunk = tokio::time::timeout(silence, answer.chunk()).await.ok()?.ok()??;
             Some((Ok::<_, Infallible>(chunk), answer))
@@ -166,6 +170,7 @@ impl Cloud {
             let content_type = answer.headers_mut().remove(header::CONTENT_TYPE);
             Ok::<_, reqwest::Error>(Said { status, content_type, body: answer.bytes().await? })
         });
+        let mut asking = Asking { cloud: self, answered: false };
         let reply = match answered.await {
             Ok(Ok(said)) => self.judge(said),
             Ok(Err(error)) => {
@@ -174,8 +179,14 @@ impl Cloud {
             }
             Err(_) => Reply::Away,
         };
-        self.breaker.note(!matches!(reply, Reply::Away));
+        asking.answered = !matches!(reply, Reply::Away);
         reply
+    }
+
+    fn note(&self, answered: bool) {
+        if self.breaker.note(answered) {
+            self.back.notify_one();
+        }
     }
 
     fn judge(&self, said: Said) -> Reply {
@@ -197,6 +208,19 @@ impl Cloud {
             tracing::info!("the cloud knows this edge's credential again");
         }
         Reply::Said(said)
+    }
+}
+
+/// A request that is under way. Whoever asked may be gone before there is an answer: that is no answer, too, and the
+/// next one must not have to find it out again.
+struct Asking<'a> {
+    cloud: &'a Cloud,
+    answered: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.cloud.note(self.answered);
     }
 }
 
@@ -240,14 +264,16 @@ impl Breaker {
         }
     }
 
-    fn note(&self, answered: bool) {
+    /// Whether this is the first answer after the breaker had opened.
+    fn note(&self, answered: bool) -> bool {
         let mut state = self.lock();
         if answered {
-            if state.open_until.is_some() {
+            let back = state.open_until.is_some();
+            if back {
                 tracing::info!("the cloud answers again");
             }
             *state = BreakerState::default();
-            return;
+            return back;
         }
         state.failures = state.failures.saturating_add(1);
         if state.failures >= self.failures_max {
@@ -256,6 +282,7 @@ impl Breaker {
             }
             state.open_until = Some(Instant::now() + self.open_for);
         }
+        false
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BreakerState> {

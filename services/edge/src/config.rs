@@ -64,7 +64,8 @@ pub struct CloudConfig {
 pub struct Limits {
     /// How long connecting to the cloud may take, milliseconds.
     pub connect_milliseconds: u64,
-    /// How long the cloud may take to answer an access request, milliseconds; then the bundle answers.
+    /// How long the cloud may take to answer an access request, milliseconds; then the bundle answers. FreeRADIUS
+    /// itself waits for two seconds (`timeout` in its gatehouse.conf), so this must leave time for that.
     pub answer_milliseconds: u64,
     /// After this many failures in a row the cloud is not asked at all …
     pub breaker_failures: u32,
@@ -102,7 +103,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect_milliseconds: 1_000,
-            answer_milliseconds: 2_000,
+            answer_milliseconds: 1_500,
             breaker_failures: 3,
             breaker_open_milliseconds: 5_000,
             poll_seconds: 30,

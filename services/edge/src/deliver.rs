@@ -84,6 +84,8 @@ impl Courier {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // Somebody else was answered.
+                () = self.cloud.back.notified() => {}
                 () = stop.cancelled() => return,
             }
             pause = (pause * 2).min(PAUSE_MAX);

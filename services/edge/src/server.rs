@@ -111,9 +111,15 @@ async fn radius_authorize(
     let (id, now) = (shared.id(), shared.clock.now());
     let key = asked.session_key.unwrap_or_else(|| format!("decision:{id}"));
     let answer = place.decide(&asked.request, id, now);
-    let vendor = asked.request.nas.vendor.clone();
+    // FreeRADIUS remembers what the cloud said of a client that is not in the bundle yet: better than the fallback.
+    let remembered = attributes.first("Gatehouse-Remembered") == Some("yes") && !shared.cloud.is_revoked();
+    if remembered && answer.decision.reason == Reason::SiteFallback && !place.is_over(now) {
+        return Err(Problem::unavailable("not_in_bundle", "Nothing is known of this client here.", 1));
+    }
+    let (vendor, name) = (asked.request.nas.vendor.clone(), asked.request.user_name.clone());
     let recorded = shared.record(asked.request, answer.clone(), key.clone()).await;
     let mut told = rest_answer::write(&answer, vendor.as_deref(), Some(&key), recorded);
+    rest_answer::name_client(&mut told, name.as_deref(), attributes.first("User-Name"));
     told["control:Gatehouse-Decided-Offline"] = json!({"op": ":=", "do_xlat": false, "value": "yes"});
     Ok(axum::Json(told).into_response())
 }
@@ -187,6 +193,11 @@ impl Place {
             None => (EdgeId(Uuid::nil()), SiteId(Uuid::nil())),
         };
         Self { ready, edge, site }
+    }
+
+    /// Whether the bundle is too old to decide from.
+    fn is_over(&self, now: time::OffsetDateTime) -> bool {
+        self.ready.as_ref().is_some_and(|ready| ready.bundle.is_over(now))
     }
 
     fn decide(&self, request: &AccessRequest, id: DecisionId, now: time::OffsetDateTime) -> Answer {

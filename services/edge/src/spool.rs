@@ -84,9 +84,13 @@ impl Spool {
     /// Keeps records behind all others: all of them, or none.
     pub async fn push(&self, records: Vec<Record>) -> Result<(), SpoolError> {
         let spool = self.clone();
-        blocking(move || spool.push_now(&records)).await?;
-        self.bell.notify_one();
-        Ok(())
+        blocking(move || {
+            spool.push_now(&records)?;
+            // Rung here, since whoever waits for this may have gone by now: its record is on disk all the same.
+            spool.bell.notify_one();
+            Ok(())
+        })
+        .await
     }
 
     fn push_now(&self, records: &[Record]) -> Result<(), SpoolError> {
@@ -221,6 +225,17 @@ mod tests {
         let left: Vec<Record> = spool.first(9).await.unwrap().into_iter().map(|(_, r)| r).collect();
         assert_eq!(left, [record(2), record(3)]);
         assert_eq!((spool.len().await.unwrap(), spool.refused().await.unwrap()), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn the_bell_rings_for_a_record_whose_sender_has_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&directory.path().join("spool.redb"), &limits()).unwrap();
+        let mut push = Box::pin(spool.push(vec![record(0)]));
+        assert!(futures::poll!(&mut push).is_pending(), "begun");
+        drop(push);
+        tokio::time::timeout(std::time::Duration::from_secs(20), spool.bell.notified()).await.unwrap();
+        assert_eq!(spool.len().await.unwrap(), 1);
     }
 
     #[tokio::test]

@@ -83,13 +83,16 @@ impl Process {
             nac,
             sync,
         } = config;
-        let store = Store::connect(&StoreConfig {
-            url: database.url.expose_secret().to_owned(),
-            connections_max: database.connections_max,
-            acquire_timeout: database.acquire_timeout,
-            statement_timeout: database.statement_timeout,
-        })
-        .context("GATEHOUSE_DATABASE_URL cannot be used")?;
+        let connect = |connections_max| {
+            Store::connect(&StoreConfig {
+                url: database.url.expose_secret().to_owned(),
+                connections_max,
+                acquire_timeout: database.acquire_timeout,
+                statement_timeout: database.statement_timeout,
+            })
+            .context("GATEHOUSE_DATABASE_URL cannot be used")
+        };
+        let store = connect(database.connections_max)?;
         let cache = Cache::connect(
             redis.url.expose_secret(),
             CacheConfig {
@@ -140,6 +143,7 @@ impl Process {
             config.limits.remediation = remediation_pages(remediation.as_ref(), public_url.as_ref())?;
             let deps = NacDeps {
                 store: store.clone(),
+                recorder: connect(config.limits.recorder_connections_max)?,
                 cache: cache.clone(),
                 clock: clock.clone(),
                 ids: ids.clone(),

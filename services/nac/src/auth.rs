@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use domain::{EdgeId, OrgId, SiteId};
 use httpkit::{Problem, RequestContext};
 use store::edges::EdgeToken;
@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::Shared;
 use crate::credentials::Known;
+use crate::seen::CLOCK;
 
 /// An edge whose credential is valid.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +68,15 @@ impl FromRequestParts<Arc<Shared>> for Caller {
             MaybeCaller::NobodyKnows => Err(store_away()),
         }
     }
+}
+
+/// Whether the credential of a request that goes on has been revoked meanwhile. Where nobody knows, it has not, until
+/// somebody does.
+pub async fn is_revoked(parts: &mut Parts, shared: &Arc<Shared>) -> bool {
+    // The edge's clock said so when the request came: held against a later moment it would seem slow.
+    parts.headers.remove(CLOCK);
+    let caller = MaybeCaller::from_request_parts(parts, shared).await;
+    caller.is_err_and(|problem| problem.status == StatusCode::UNAUTHORIZED.as_u16())
 }
 
 /// What cannot be done without a store.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use domain::CommandId;
 use domain::command::{Command, ErrorCause, NasAnswer, words_beyond};
 use domain::decision::{Outcome, Redirect};
@@ -25,7 +26,7 @@ use utoipa::ToSchema;
 use wire::authorize::RadiusAttributeAnswer;
 use wire::fields::{self, Fields};
 
-use crate::auth::{Caller, store_away};
+use crate::auth::{Caller, is_revoked, store_away};
 use crate::authorize::overloaded;
 use crate::gate::GateError;
 use crate::{Shared, openapi};
@@ -149,6 +150,7 @@ pub(crate) async fn commands(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
+    mut parts: Parts,
 ) -> Result<Json<CommandsAnswer>, Problem> {
     let (wait, limit) = read_query(&query.map(|Query(query)| query).unwrap_or_default(), &shared)?;
     let Ok(_place) = shared.polls.try_acquire() else { return Err(overloaded()) };
@@ -175,6 +177,10 @@ pub(crate) async fn commands(
             () = rung => {}
             () = tokio::time::sleep_until(until.min(Instant::now() + look_again)) => {}
             () = shared.stop.cancelled() => {}
+        }
+        // Who was let in a minute ago may not be any more.
+        if is_revoked(&mut parts, &shared).await {
+            return Err(Problem::unauthorized());
         }
     }
 }

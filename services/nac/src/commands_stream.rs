@@ -8,8 +8,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, State};
-use axum::http::StatusCode;
+use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use domain::CommandId;
@@ -20,7 +19,7 @@ use store::commands_edge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::auth::{Caller, MaybeCaller, store_away};
+use crate::auth::{Caller, is_revoked, store_away};
 use crate::authorize::overloaded;
 use crate::commands::{CommandAnswer, Fetched, fetch, look_again, write_commands};
 use crate::gate::GateError;
@@ -127,10 +126,7 @@ impl Streaming {
             if shared.stop.is_cancelled() || Instant::now() >= *until {
                 return None;
             }
-            // Revoked. Where nobody knows, it goes on until somebody does.
-            if let Err(problem) = MaybeCaller::from_request_parts(parts, shared).await
-                && problem.status == StatusCode::UNAUTHORIZED.as_u16()
-            {
+            if is_revoked(parts, shared).await {
                 return None;
             }
             let listening = shared.wakeups.listen(caller.org, caller.edge);

@@ -40,9 +40,10 @@ pub struct NacConfig {
     pub drain_interval: Duration,
     /// Spilled records written at once.
     pub drain_records_max: usize,
-    /// Writer tasks; an organization's records all go through one of them.
-    pub recorder_shards: usize,
-    /// Records that wait for a writer, per shard.
+    /// Connections to PostgreSQL that write records, each with a writer of its own; an organization is with one at a
+    /// time.
+    pub recorder_connections_max: u32,
+    /// Records of one organization that wait for a writer; of all, as many per connection.
     pub recorder_queue_max: usize,
     /// Records in one group commit.
     pub recorder_batch_max: usize,
@@ -52,7 +53,7 @@ pub struct NacConfig {
     pub poll_wait_max: Duration,
     /// Long polls that wait at once.
     pub polls_max: usize,
-    /// A waiting poll looks for itself this often while the bus is up …
+    /// A waiting poll looks for itself, also at its credential, this often while the bus is up …
     pub poll_recheck: Duration,
     /// … and this often while it is away.
     pub poll_recheck_without_bus: Duration,
@@ -116,19 +117,20 @@ impl Default for NacConfig {
             snapshot_confirm_after: Duration::from_secs(30),
             credential_confirm_after: Duration::from_secs(5),
             candidates_max: 16,
-            store_read_timeout: Duration::from_secs(1),
-            store_reads_max: 64,
+            // Together with the write less than the 2 s that edges wait for an answer.
+            store_read_timeout: Duration::from_millis(700),
+            store_reads_max: 16,
             credential_reads_max: 4,
-            store_write_timeout: Duration::from_secs(2),
+            store_write_timeout: Duration::from_secs(1),
             drain_interval: Duration::from_secs(1),
             drain_records_max: 500,
-            recorder_shards: 4,
+            recorder_connections_max: 8,
             recorder_queue_max: 4_096,
             recorder_batch_max: 500,
             unmatched_looks_max: 1_000,
             poll_wait_max: Duration::from_secs(60),
             polls_max: 10_000,
-            poll_recheck: Duration::from_secs(10),
+            poll_recheck: Duration::from_secs(5),
             poll_recheck_without_bus: Duration::from_secs(1),
             stream_max: Duration::from_secs(15 * 60),
             stream_heartbeat: Duration::from_secs(15),

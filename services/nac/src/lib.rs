@@ -53,6 +53,9 @@ pub use remediation::RemediationPages;
 #[derive(Clone)]
 pub struct NacDeps {
     pub store: Store,
+    /// Connections of its own for what is recorded (`NacConfig::recorder_connections_max`): readers never keep an
+    /// answer from being recorded.
+    pub recorder: Store,
     pub cache: Cache,
     pub clock: SharedClock,
     pub ids: Ids,
@@ -96,13 +99,13 @@ impl Nac {
     /// polls and housekeeping; call [`Self::drain`] once the server has stopped.
     #[must_use]
     pub fn start(deps: NacDeps, config: NacConfig, stop: CancellationToken) -> Self {
-        let NacDeps { store, cache, clock, ids } = deps;
+        let NacDeps { store, recorder, cache, clock, ids } = deps;
         let metrics = Arc::new(metrics::Metrics::new());
         let gate = Arc::new(gate::Gate::default());
         let announcer = Arc::new(announce::Announcer::default());
         let looks = Arc::new(looks::Looks::default());
         let writer = record::Writer {
-            store: store.clone(),
+            store: recorder,
             cache: cache.clone(),
             gate: Arc::clone(&gate),
             announcer: Arc::clone(&announcer),

@@ -1,17 +1,18 @@
 //! Group commit: an answered decision is a recorded decision, and many share one transaction.
 //!
-//! All records of an organization go through one writer task. It takes whatever waits, writes it in one transaction
-//! per organization, and by then others wait: under load the groups grow, without load nobody waits for anybody.
+//! Records wait by organization. A writer takes all that the organization whose turn it is has waiting, writes it in
+//! one transaction, and by then others wait: under load the groups grow, without load nobody waits for anybody. An
+//! organization is with one writer at a time, so that its records keep their order. There is a writer for each
+//! connection of the recorder's pool, so that a transaction that is held up holds up nobody else's records.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache::SpilledRecord;
 use domain::OrgId;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::NacConfig;
 use crate::record::{Batch, Recorded, Writer, org_of};
@@ -26,67 +27,144 @@ struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overloaded;
 
-pub struct Recorder {
-    shards: Vec<mpsc::Sender<Item>>,
-    closing: CancellationToken,
-}
+pub struct Recorder(Arc<Queue>);
 
 /// Starts the writers.
 pub fn start(config: &NacConfig, writer: &Writer) -> (Recorder, Vec<JoinHandle<()>>) {
-    let closing = CancellationToken::new();
-    let mut shards = Vec::new();
-    let mut tasks = Vec::new();
-    for _ in 0..config.recorder_shards.max(1) {
-        let (sender, receiver) = mpsc::channel(config.recorder_queue_max);
-        shards.push(sender);
-        tasks.push(tokio::spawn(shard(receiver, writer.clone(), config.recorder_batch_max, closing.clone())));
-    }
-    (Recorder { shards, closing }, tasks)
+    let queue = Arc::new(Queue::new(config));
+    let writers = 0..config.recorder_connections_max.max(1);
+    let tasks = writers.map(|_| tokio::spawn(Arc::clone(&queue).write_all(writer.clone()))).collect();
+    (Recorder(queue), tasks)
 }
 
 impl Recorder {
     /// Records, and says whether it is kept: `false` where neither PostgreSQL nor Redis would take it.
     pub async fn record(&self, record: SpilledRecord) -> Result<bool, Overloaded> {
-        let mut hasher = DefaultHasher::new();
-        org_of(&record).hash(&mut hasher);
-        let shards = u64::try_from(self.shards.len()).unwrap_or(1);
-        let shard = usize::try_from(hasher.finish() % shards).unwrap_or(0);
         let (reply, replied) = oneshot::channel();
-        match self.shards[shard].try_send(Item { record, reply }) {
-            Ok(()) => Ok(replied.await.unwrap_or(false)),
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => Err(Overloaded),
-        }
+        self.0.add(Item { record, reply })?;
+        Ok(replied.await.unwrap_or(false))
     }
 
     /// Takes no more; what waits is still written.
     pub fn close(&self) {
-        self.closing.cancel();
+        self.0.state().closed = true;
+        self.0.turns.close();
     }
 }
 
-async fn shard(
-    mut queue: mpsc::Receiver<Item>,
-    writer: Writer,
+/// What waits to be written.
+struct Queue {
+    state: Mutex<State>,
+    /// One for each organization whose turn it is.
+    turns: Semaphore,
+    /// Records in one group commit.
     batch_max: usize,
-    closing: CancellationToken,
-) {
-    let mut items = Vec::with_capacity(batch_max);
-    loop {
-        let taken = tokio::select! {
-            taken = queue.recv_many(&mut items, batch_max) => taken,
-            () = closing.cancelled(), if !queue.is_closed() => {
-                queue.close();
-                continue;
-            }
-        };
-        if taken == 0 {
+    /// Records of one organization that wait …
+    organization_max: usize,
+    /// … and of all of them.
+    max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<OrgId, Waiting>,
+    /// Organizations that have records waiting and no writer, the longest waiting first.
+    turn: VecDeque<OrgId>,
+    records: usize,
+    closed: bool,
+}
+
+/// The records of an organization. It is gone once nothing waits and nobody writes.
+#[derive(Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    /// A writer has it.
+    taken: bool,
+}
+
+impl Queue {
+    fn new(config: &NacConfig) -> Self {
+        let writers = usize::try_from(config.recorder_connections_max.max(1)).unwrap_or(1);
+        Self {
+            state: Mutex::default(),
+            turns: Semaphore::new(0),
+            batch_max: config.recorder_batch_max,
+            organization_max: config.recorder_queue_max,
+            max: config.recorder_queue_max.saturating_mul(writers),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, item: Item) -> Result<(), Overloaded> {
+        let org = org_of(&item.record);
+        let mut state = self.state();
+        if state.closed || state.records >= self.max {
+            return Err(Overloaded);
+        }
+        let waiting = state.waiting.entry(org).or_default();
+        if waiting.items.len() >= self.organization_max {
+            return Err(Overloaded);
+        }
+        waiting.items.push_back(item);
+        let is_first = waiting.items.len() == 1 && !waiting.taken;
+        state.records += 1;
+        if is_first {
+            state.turn.push_back(org);
+            self.turns.add_permits(1);
+        }
+        Ok(())
+    }
+
+    /// The organization whose turn it is, with what it has waiting; `None` once nothing more will come.
+    async fn take(&self) -> Option<(OrgId, Group)> {
+        // Closed: what waits is still written.
+        if let Ok(turn) = self.turns.acquire().await {
+            turn.forget();
+        }
+        let mut state = self.state();
+        let org = state.turn.pop_front()?;
+        let waiting = state.waiting.get_mut(&org)?;
+        waiting.taken = true;
+        let count = waiting.items.len().min(self.batch_max);
+        let mut group = Group::default();
+        waiting.items.drain(..count).for_each(|item| group.add(item));
+        state.records -= count;
+        Some((org, group))
+    }
+
+    /// Its records are written; what came meanwhile is at the end of the line.
+    fn give_back(&self, org: OrgId) {
+        let mut state = self.state();
+        let Entry::Occupied(mut waiting) = state.waiting.entry(org) else { return };
+        if waiting.get().items.is_empty() {
+            waiting.remove();
             return;
         }
-        let mut orgs: HashMap<OrgId, Group> = HashMap::new();
-        for item in items.drain(..) {
-            orgs.entry(org_of(&item.record)).or_default().add(item);
+        waiting.get_mut().taken = false;
+        state.turn.push_back(org);
+        self.turns.add_permits(1);
+    }
+
+    async fn write_all(self: Arc<Self>, writer: Writer) {
+        while let Some((org, group)) = self.take().await {
+            let _taken = Taken { queue: &self, org };
+            group.write(org, &writer).await;
         }
-        futures::future::join_all(orgs.into_iter().map(|(org, group)| group.write(org, &writer))).await;
+    }
+}
+
+/// An organization that a writer has, until this is dropped: also where writing panics, others go on with it.
+struct Taken<'a> {
+    queue: &'a Queue,
+    org: OrgId,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.queue.give_back(self.org);
     }
 }
 

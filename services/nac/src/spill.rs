@@ -5,8 +5,12 @@ use std::collections::HashMap;
 
 use cache::{CacheError, SpillId, SpilledRecord};
 use domain::OrgId;
+use futures::{StreamExt, stream};
 
 use crate::record::{Batch, NotWritten, Writer, org_of};
+
+/// Organizations whose records are written at once; fewer than the recorder has connections, since decisions go on.
+const ORGS_AT_ONCE: usize = 4;
 
 /// Drains until nothing is left or PostgreSQL is away.
 pub async fn drain(writer: &Writer, consumer: &str, records_max: usize) -> Result<(), CacheError> {
@@ -31,8 +35,11 @@ pub async fn drain(writer: &Writer, consumer: &str, records_max: usize) -> Resul
                 }
             }
         }
-        for (org, records) in orgs {
-            if !drain_org(writer, org, &records).await? {
+        let mut drained = stream::iter(orgs)
+            .map(|(org, records)| async move { drain_org(writer, org, &records).await })
+            .buffer_unordered(ORGS_AT_ONCE);
+        while let Some(written) = drained.next().await {
+            if !written? {
                 return Ok(());
             }
         }

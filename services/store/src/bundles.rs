@@ -90,7 +90,8 @@ pub async fn recent_keys(
         r#"SELECT DISTINCT unnest(lookup_keys) AS "key!" FROM (
                SELECT lookup_keys FROM session
                WHERE org_id = $1 AND site_id = $2 AND decided_at >= $3
-               ORDER BY decided_at DESC LIMIT $4
+                     AND decided_day >= ($3::timestamptz AT TIME ZONE 'UTC')::date
+               ORDER BY decided_day DESC, decided_at DESC LIMIT $4
            ) recent"#,
         org,
         site.uuid(),

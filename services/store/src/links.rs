@@ -127,10 +127,15 @@ pub async fn insert(tx: &mut OrgTx, now: OffsetDateTime, new: NewLink<'_>) -> Re
     create_jobs(tx, new.id, now).await
 }
 
-/// Every kind of work, due at once.
+/// The end of a sweep that changed something wakes the enrichment. Due before, it would find nothing, or keep the
+/// sweeps of others waiting.
+const ENRICH_AFTER: time::Duration = time::Duration::minutes(5);
+
+/// Every kind of work, due at once where there is something to do.
 async fn create_jobs(tx: &mut OrgTx, link: LinkId, now: OffsetDateTime) -> Result<()> {
     for kind in JobKind::ALL {
-        jobs::create(tx, link, kind, now).await?;
+        let due = if kind == JobKind::Enrich { now + ENRICH_AFTER } else { now };
+        jobs::create(tx, link, kind, due).await?;
         jobs::set_note(tx, link, kind, None).await?;
     }
     Ok(())

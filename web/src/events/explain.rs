@@ -3,10 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use domain::decision::{ConditionTrace, Decision, DryRun, RuleTrace, Subject};
+use domain::decision::{ConditionTrace, Decision, DryRun, RuleTrace, Subject, Trace};
 use domain::event::DecisionRecord;
 use domain::policy::explain::{NearMiss, explain as explain_again};
 use domain::policy::replay::{Facts, Recorded};
+use domain::policy::trace::retell;
 use domain::policy::{CompiledPolicy, PolicyDoc};
 use domain::radius::{RadiusAttribute, attributes_for};
 use domain::snapshot::OrgSettings;
@@ -115,6 +116,7 @@ pub(crate) struct Told {
 impl Told {
     pub(crate) fn of(
         decision: &Decision,
+        trace: &[RuleTrace],
         vendor: Option<&str>,
         nearest: Option<NearMiss>,
         links: &Links,
@@ -142,11 +144,11 @@ impl Told {
         Self {
             meaning,
             remedy,
-            trace: decision.trace.iter().map(row).collect(),
+            trace: trace.iter().map(row).collect(),
             rule_link: decided.and_then(|rule| links.rule(rule)),
             nearest: nearest.map(|near| nearest_row(near, links)),
             trials: decision.dry_run.iter().filter(|trial| trial.matched).map(trial).collect(),
-            implicit: decided.is_none() && !decision.trace.is_empty(),
+            implicit: decided.is_none() && !trace.is_empty(),
             attributes: attributes_for(&decision.outcome, vendor),
         }
     }
@@ -178,13 +180,18 @@ pub(super) fn explain(
     let recorded = Recorded::of(record, Facts::AsRecorded, settings);
     let looks = compiled.as_ref().is_some_and(CompiledPolicy::looks_at_posture);
     let lacks_posture = recorded.lacks_posture() && looks;
+    let trace = match (&compiled, &decision.trace) {
+        (Some(compiled), _) => recorded.with(|input| retell(compiled, input, decision)).unwrap_or_default(),
+        (None, Trace::Told(told)) => told.clone(),
+        (None, Trace::Held(_)) => Vec::new(),
+    };
     let nearest = compiled.filter(|_| !lacks_posture).and_then(|compiled| {
         let again = recorded.with(|input| explain_again(Some(&compiled), input));
         // What comes out differently now would explain another decision.
         again.nearest.filter(|_| again.reason == decision.reason)
     });
     Explained {
-        told: Told::of(decision, record.request.nas.vendor.as_deref(), nearest, links),
+        told: Told::of(decision, &trace, record.request.nas.vendor.as_deref(), nearest, links),
         lacks_posture: lacks_posture && !decision.outcome.permit,
         alternative_names: alternative_names(record),
         check_in_age: age(answer.compliance.last_check_in),

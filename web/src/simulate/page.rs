@@ -11,6 +11,7 @@ use domain::compliance::assess;
 use domain::decision::{Decision, MatchOutcomeName, MatchRecord};
 use domain::event::DecisionRecord;
 use domain::policy::explain::explain;
+use domain::policy::trace::retell;
 use domain::policy::{CompiledPolicy, decide};
 use domain::request::{AccessRequest, AuthType, PortType};
 use domain::resolver::{LookupPlan, MatchKey, resolve};
@@ -228,10 +229,13 @@ async fn show(
 }
 
 fn simulate(name: String, policy: &CompiledPolicy, case: &Case, links: &Links) -> Outcome {
-    let (decision, explanation) =
-        case.with(|input| (decide(Some(policy), input), explain(Some(policy), input)));
+    let (decision, trace, explanation) = case.with(|input| {
+        let decision = decide(Some(policy), input);
+        let trace = retell(policy, input, &decision).unwrap_or_default();
+        (decision, trace, explain(Some(policy), input))
+    });
     let vendor = case.request.nas.vendor.as_deref();
-    let told = Told::of(&decision, vendor, explanation.nearest, links);
+    let told = Told::of(&decision, &trace, vendor, explanation.nearest, links);
     Outcome { name, decision, told, compliance: case.compliance.clone() }
 }
 

@@ -7,6 +7,8 @@ use domain::Mac;
 use domain::answer::{Ground, answer};
 use domain::compliance::Compliance;
 use domain::decision::Decision;
+use domain::policy::decide::Input;
+use domain::policy::trace::retell;
 use domain::policy::{CompiledPolicy, FieldError};
 use domain::radius::rest::answer::write;
 use domain::radius::vendor::PROFILES;
@@ -187,8 +189,11 @@ async fn decide(
         }
     }
     let links = Links::new(member, &draft.doc, sites);
+    let input = Input { request, found: &found, compliance: &answer.compliance, now };
+    let trace = compiled.as_ref().and_then(|policy| retell(policy, &input, &answer.decision));
+    let trace = trace.unwrap_or_default();
     Ok(Tried {
-        told: Told::of(&answer.decision, vendor, None, &links),
+        told: Told::of(&answer.decision, &trace, vendor, None, &links),
         version: answer.decision.policy_version,
         device_name: answer.found.device_name,
         compliance: answer.compliance,

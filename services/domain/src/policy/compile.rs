@@ -74,7 +74,11 @@ pub(super) struct CompiledRule {
 #[derive(Clone, Debug, Default)]
 pub(super) struct CompiledConditions {
     pub auth_types: Vec<AuthMatch>,
+    /// Bits by [`auth_state`] in which one of them holds.
+    pub auth: u16,
     pub port_types: Vec<PortType>,
+    /// Bits by [`port_state`] in which one of them holds.
+    pub ports: u8,
     pub sites: Option<u32>,
     pub vendors: Option<u32>,
     pub labels: Vec<u32>,
@@ -179,7 +183,9 @@ impl Compiler<'_> {
         vendors.sort_unstable();
         CompiledConditions {
             auth_types: conditions.auth_types.clone(),
+            auth: auth_mask(&conditions.auth_types),
             port_types: conditions.port_types.clone(),
+            ports: port_mask(&conditions.port_types),
             sites: (!sites.is_empty()).then(|| {
                 *self
                     .by_sites
@@ -207,13 +213,13 @@ impl Compiler<'_> {
     fn gate(&mut self, rule: u32, yes: &CompiledConditions, no: &CompiledConditions) -> ActiveRule {
         let (mut auth, mut ports) = (u16::MAX, u8::MAX);
         if !yes.auth_types.is_empty() {
-            auth &= auth_mask(&yes.auth_types);
+            auth &= yes.auth;
         }
-        auth &= !auth_mask(&no.auth_types);
+        auth &= !no.auth;
         if !yes.port_types.is_empty() {
-            ports &= port_mask(&yes.port_types);
+            ports &= yes.ports;
         }
-        ports &= !port_mask(&no.port_types);
+        ports &= !no.ports;
         let start = index(self.terms.len());
         for (side, wanted) in [(yes, true), (no, false)] {
             let tests = side.sites.iter().chain(&side.vendors).chain(&side.labels);

@@ -1,13 +1,12 @@
-//! The engine: one pass over the rules, first match decides; then the trace that explains it.
+//! The engine: one pass over the rules, first match decides; then the trace, which explains it.
 
 use time::OffsetDateTime;
 
-use super::compile::{
-    ActiveRule, CompiledConditions, CompiledPolicy, CompiledRule, Test, auth_state, port_state,
-};
-use super::model::{Action, MatchLabelKey};
+use super::compile::{ActiveRule, CompiledPolicy, CompiledRule, auth_state, port_state};
+use super::model::Action;
+use super::trace;
 use crate::compliance::Compliance;
-use crate::decision::{ConditionTrace, Decision, DryRun, Outcome, Reason, RuleTrace, Subject};
+use crate::decision::{Decision, DryRun, Held, Outcome, Reason, Trace};
 use crate::request::{AccessRequest, AuthType};
 use crate::resolver::Match;
 
@@ -70,7 +69,7 @@ pub fn decide(policy: Option<&CompiledPolicy>, input: &Input<'_>) -> Decision {
         reason: evaluation.reason,
         rule: None,
         policy_version: policy.map(CompiledPolicy::version),
-        trace: Vec::new(),
+        trace: Trace::default(),
         dry_run: Vec::new(),
     };
     let Some(policy) = policy else { return decision };
@@ -80,16 +79,16 @@ pub fn decide(policy: Option<&CompiledPolicy>, input: &Input<'_>) -> Decision {
         (None, _) => return decision,
     };
     let mut answers = Answers::new(policy, input);
-    for rule in &policy.rules[..looked_at] {
-        let matched = rule.enabled && answers.matches(&rule.gate);
-        decision.trace.push(trace(rule, matched, &mut answers));
-        if rule.enabled && rule.dry_run {
-            decision.dry_run.push(DryRun {
-                rule: rule.rule.clone(),
-                matched,
-                outcome: matched.then(|| rule.outcome_for(input.request)),
-            });
-        }
+    let rules = &policy.rules[..looked_at];
+    let conditions = rules.iter().flat_map(trace::conditions);
+    decision.trace = Trace::Held(conditions.map(|condition| condition.holds(&mut answers)).collect::<Held>());
+    for rule in rules.iter().filter(|rule| rule.enabled && rule.dry_run) {
+        let matched = answers.matches(&rule.gate);
+        decision.dry_run.push(DryRun {
+            rule: rule.rule.clone(),
+            matched,
+            outcome: matched.then(|| rule.outcome_for(input.request)),
+        });
     }
     decision.rule = evaluation.rule.map(|rule| policy.rules[rule].rule.clone());
     decision
@@ -111,8 +110,8 @@ impl CompiledRule {
 pub(super) struct Answers<'a> {
     policy: &'a CompiledPolicy,
     input: &'a Input<'a>,
-    auth: u16,
-    port: u8,
+    pub(super) auth: u16,
+    pub(super) ports: u8,
     known: [u64; MEMORY],
     held: [u64; MEMORY],
 }
@@ -127,7 +126,7 @@ impl<'a> Answers<'a> {
             policy,
             input,
             auth: 1 << auth_state(request.auth_type, request.cert.is_some()),
-            port: 1 << port_state(request.nas.port_type),
+            ports: 1 << port_state(request.nas.port_type),
             known: [0; MEMORY],
             held: [0; MEMORY],
         }
@@ -135,7 +134,7 @@ impl<'a> Answers<'a> {
 
     /// Every condition of `matching` holds, and none of `not_matching`.
     pub(super) fn matches(&mut self, rule: &ActiveRule) -> bool {
-        if rule.auth & self.auth == 0 || rule.ports & self.port == 0 {
+        if rule.auth & self.auth == 0 || rule.ports & self.ports == 0 {
             return false;
         }
         let policy = self.policy;
@@ -157,63 +156,6 @@ impl<'a> Answers<'a> {
         }
         self.held[word] & bit != 0
     }
-}
-
-pub(super) fn trace(rule: &CompiledRule, matched: bool, answers: &mut Answers<'_>) -> RuleTrace {
-    let mut conditions = Vec::new();
-    if rule.enabled {
-        side(&rule.matching, false, answers, &mut conditions);
-        side(&rule.not_matching, true, answers, &mut conditions);
-    }
-    RuleTrace { rule: rule.rule.clone(), matched, disabled: !rule.enabled, dry_run: rule.dry_run, conditions }
-}
-
-fn side(
-    conditions: &CompiledConditions,
-    negated: bool,
-    answers: &mut Answers<'_>,
-    out: &mut Vec<ConditionTrace>,
-) {
-    let (policy, request) = (answers.policy, answers.input.request);
-    let mut add = |subject, wanted: Vec<String>, all, saw: Vec<String>, held| {
-        out.push(ConditionTrace { negated, subject, wanted, all, saw, held });
-    };
-    if !conditions.auth_types.is_empty() {
-        let held = super::compile::auth_mask(&conditions.auth_types) & answers.auth != 0;
-        let saw = request.auth_type.iter().map(ToString::to_string).collect();
-        add(Subject::AuthType, texts(&conditions.auth_types), false, saw, held);
-    }
-    if !conditions.port_types.is_empty() {
-        let held = super::compile::port_mask(&conditions.port_types) & answers.port != 0;
-        let saw = request.nas.port_type.iter().map(ToString::to_string).collect();
-        add(Subject::PortType, texts(&conditions.port_types), false, saw, held);
-    }
-    let tests = conditions.sites.iter().chain(&conditions.vendors).chain(&conditions.labels);
-    for test in tests {
-        let held = answers.holds(*test);
-        match &policy.tests[*test as usize] {
-            Test::Sites(sites) => {
-                add(Subject::Site, texts(sites), false, vec![request.site.to_string()], held);
-            }
-            Test::Vendors(vendors) => {
-                let saw = request.nas.vendor.iter().cloned().collect();
-                add(Subject::Vendor, vendors.clone(), false, saw, held);
-            }
-            Test::Label(label) => {
-                let subject = Subject::Label {
-                    id: label.id,
-                    name: label.name.clone(),
-                    key: label.key.map_or("missing", MatchLabelKey::as_str).to_owned(),
-                };
-                let saw = label.key.map_or_else(Vec::new, |key| key.spec().see(answers.input).words());
-                add(subject, label.wanted.clone(), label.all, saw, held);
-            }
-        }
-    }
-}
-
-fn texts<T: ToString>(values: &[T]) -> Vec<String> {
-    values.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::compile::CompiledPolicy;
-use super::decide::{Answers, Input, evaluate, outcome, trace};
+use super::decide::{Answers, Input, evaluate, outcome};
 use super::lint;
 use super::model::{Action, MatchLabelKey};
+use super::trace::told;
 use crate::decision::{ConditionTrace, Outcome, Reason, RuleRef, Subject};
 
 /// A decision, explained.
@@ -96,7 +97,7 @@ fn nearest(policy: &CompiledPolicy, input: &Input<'_>) -> Option<NearMiss> {
             }
             continue;
         }
-        let conditions = trace(rule, matched, &mut answers).conditions;
+        let conditions = told(policy, rule, input, |condition| condition.holds(&mut answers)).conditions;
         let needs: Vec<_> = conditions.into_iter().filter(ConditionTrace::blocked).collect();
         let cost = needs.len() + blocking.len();
         if best.as_ref().is_none_or(|(least, _)| cost < *least) {

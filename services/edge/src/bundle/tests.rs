@@ -87,3 +87,18 @@ async fn what_is_on_disk_is_believed_no_more_than_what_comes() {
     drop(bundles);
     assert_eq!(version(&Bundles::open(&path, trust()).unwrap()), None);
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_put_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bundle.redb");
+    std::fs::write(&path, "rubbish".repeat(1_000)).unwrap();
+    let bundles = Bundles::open(&path, trust()).unwrap();
+    assert_eq!(version(&bundles), None);
+    take(&bundles, bundle(5)).await.unwrap();
+    assert!(path.with_extension("unusable").is_file());
+    // Another agent that runs from it is no damage.
+    assert!(Bundles::open(&path, trust()).is_err());
+    drop(bundles);
+    assert_eq!(version(&Bundles::open(&path, trust()).unwrap()), Some(5));
+}

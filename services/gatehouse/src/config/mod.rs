@@ -188,7 +188,8 @@ fn database(reader: &mut Reader) -> DatabaseConfig {
             "DATABASE_CONNECTIONS_MAX",
             8,
             &(2..=200),
-            "connections of this process; two to four per core of the database are best",
+            "connections of this process, those that record decisions not among them; two to four per core of the \
+             database are best",
         ),
         acquire_timeout: millis(reader.number(
             "DATABASE_ACQUIRE_TIMEOUT_MILLISECONDS",
@@ -292,7 +293,7 @@ fn nac(reader: &mut Reader) -> NacListener {
             "NAC_STORE_READ_TIMEOUT_MILLISECONDS",
             as_millis(default.store_read_timeout),
             &(10..=30_000),
-            "how long a decision waits for PostgreSQL",
+            "how long a decision waits for PostgreSQL; with recording, less than the 2 s that edges wait is best",
         )),
         store_write_timeout: millis(reader.number(
             "NAC_STORE_WRITE_TIMEOUT_MILLISECONDS",
@@ -300,11 +301,18 @@ fn nac(reader: &mut Reader) -> NacListener {
             &(10..=30_000),
             "how long recording waits for PostgreSQL, before records go to Redis",
         )),
+        recorder_connections_max: reader.number(
+            "NAC_RECORDER_CONNECTIONS_MAX",
+            default.recorder_connections_max,
+            &(1..=200),
+            "connections of this process to PostgreSQL that record decisions, besides DATABASE_CONNECTIONS_MAX",
+        ),
         recorder_queue_max: reader.number(
             "NAC_RECORDER_QUEUE_MAX",
             default.recorder_queue_max,
             &(16..=1_000_000),
-            "records that may wait to be written, per writer; further requests are answered with 503",
+            "records of one organization that may wait to be written, and of all for each of those connections; further \
+             requests are answered with 503",
         ),
         poll_wait_max: seconds(reader.number(
             "NAC_POLL_WAIT_SECONDS_MAX",

@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use cache::BusMessage;
+use nac::NacConfig;
 use serde_json::{Value, json};
 
 use crate::world::{COMPLIANT, Process, Tenant, World, eventually};
@@ -300,4 +301,24 @@ async fn what_is_held_is_handed_to_nobody() {
     .await
     .unwrap();
     assert_eq!(states, ["pending", "held", "pending", "delivered"]);
+}
+
+#[tokio::test]
+async fn an_edge_that_is_revoked_while_it_waits_is_told_no_more() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process =
+        world.process_with(NacConfig { poll_recheck: Duration::from_millis(100), ..world.config.clone() });
+    let session = session(&process, &tenant).await;
+    let waits = process.get("/v1/nac/commands?wait=20", &tenant.token);
+    let revoked = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.revoke(&tenant).await;
+    };
+    let started = Instant::now();
+    let (answer, ()) = tokio::join!(waits, revoked);
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    world.command(&tenant, session).await;
+    assert_eq!(process.get("/v1/nac/commands", &tenant.token).await.status, StatusCode::UNAUTHORIZED);
 }

@@ -3,6 +3,7 @@
 use domain::decision::DryRun;
 use domain::event::DecisionRecord;
 use domain::policy::replay::{Facts, Recorded};
+use domain::policy::trace::retell;
 use domain::policy::transfer::{self, Format};
 use domain::policy::{CompiledPolicy, MatchLabelKey as Key, PolicyDoc, decide};
 use domain::snapshot::OrgSettings;
@@ -134,6 +135,10 @@ async fn every_match_key_is_reached_through_the_wire() {
     let recorded = Recorded::of(&record, Facts::AsRecorded, &OrgSettings::default());
     assert!(!recorded.lacks_posture());
     assert_eq!(recorded.with(|input| decide(Some(&compiled), input)), record.answer.decision);
+    let trace = recorded.with(|input| retell(&compiled, input, &record.answer.decision)).unwrap();
+    for condition in trace.iter().flat_map(|rule| &rule.conditions) {
+        assert!(condition.held && !condition.saw.is_empty(), "{condition:?}");
+    }
     // And none of it is the edge's business.
     let told = answer.to_string();
     for secret in ["dry_run", "posture", "trace", "Kiosk", "try "] {

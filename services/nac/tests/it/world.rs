@@ -130,11 +130,13 @@ impl World {
         let mut url = behind(self.postgres.address, &self.server);
         url.set_path(&self.name);
         url.set_query(Some("options=-c%20role%3Dgatehouse_app"));
-        let store = Store::connect(&StoreConfig::new(url)).unwrap();
+        let store = Store::connect(&StoreConfig::new(url.clone())).unwrap();
+        let recorder = Store::connect(&StoreConfig::new(url)).unwrap();
         let redis = behind(self.redis.address, &self.redis_url);
         let cache = Cache::connect(redis.as_str(), cache_config(&self.name)).unwrap();
         let stop = CancellationToken::new();
-        let deps = NacDeps { store, cache: cache.clone(), clock: self.clock.clone(), ids: Ids::system() };
+        let (clock, ids) = (self.clock.clone(), Ids::system());
+        let deps = NacDeps { store, recorder, cache: cache.clone(), clock, ids };
         let nac = Nac::start(deps, config, stop.clone());
         let router = nac.router();
         Process { nac, router, stop, cache }

@@ -6,11 +6,13 @@ use uuid::Uuid;
 
 use super::*;
 use crate::compliance::assess;
+use crate::decision::{ConditionTrace, RuleTrace};
 use crate::policy::draft;
 use crate::policy::generate::{
     NOW, Traffic, any_doc, any_traffic, device, label, link, matching, policy, rule, site,
 };
-use crate::policy::model::{Action, AuthMatch, Conditions, LabelKind, PolicyDoc, Rule};
+use crate::policy::model::{Action, AuthMatch, Conditions, LabelKind, MatchLabelKey, PolicyDoc, Rule};
+use crate::policy::trace::retell;
 use crate::policy::value::auth_holds;
 use crate::request::Certificate;
 use crate::resolver::{MatchKey, Outcome as Found};
@@ -40,20 +42,28 @@ fn guide() -> PolicyDoc {
 }
 
 fn run(doc: &PolicyDoc, request: &AccessRequest, state: Option<&str>) -> Decision {
+    told(doc, request, state).0
+}
+
+/// A decision, and its trace in words.
+fn told(doc: &PolicyDoc, request: &AccessRequest, state: Option<&str>) -> (Decision, Vec<RuleTrace>) {
     let device = state.map(device);
     let outcome = device.as_ref().map_or(Found::NotEnrolled, Found::Device);
     let found = Match { outcome, key: Some(MatchKey::SanUri), mac_mismatch: false, wanted: Vec::new() };
     let links = [LinkFacts { id: link(), confirmed_at: Some(NOW) }];
     let compliance = assess(&found, &links, &OrgSettings::default(), NOW);
     let input = Input { request, found: &found, compliance: &compliance, now: NOW };
-    decide(Some(&CompiledPolicy::compile(7, doc)), &input)
+    let policy = CompiledPolicy::compile(7, doc);
+    let decision = decide(Some(&policy), &input);
+    let trace = retell(&policy, &input, &decision).expect("it is of this version");
+    (decision, trace)
 }
 
 #[test]
 fn the_guides_policy_moves_devices_by_compliance() {
     let doc = guide();
     assert_eq!(draft::check(&doc), []);
-    let corp = run(&doc, &request(), Some("compliant"));
+    let (corp, trace) = told(&doc, &request(), Some("compliant"));
     assert_eq!(corp.reason, Reason::RuleAllow);
     assert_eq!(
         corp.outcome,
@@ -65,12 +75,12 @@ fn the_guides_policy_moves_devices_by_compliance() {
             ..Outcome::DENY
         }
     );
-    assert_eq!((corp.policy_version, corp.trace.len()), (Some(7), 1));
+    assert_eq!((corp.policy_version, trace.len()), (Some(7), 1));
     for state in [Some("noncompliant"), Some("unknown"), Some("new state"), None] {
-        let quarantine = run(&doc, &request(), state);
+        let (quarantine, trace) = told(&doc, &request(), state);
         assert_eq!(quarantine.outcome.vlan.as_deref(), Some("99"), "{state:?}");
-        assert_eq!(quarantine.trace.len(), 2);
-        assert!(quarantine.trace[0].conditions[0].blocked());
+        assert_eq!(trace.len(), 2);
+        assert!(trace[0].conditions[0].blocked());
     }
 }
 
@@ -78,9 +88,9 @@ fn the_guides_policy_moves_devices_by_compliance() {
 fn nothing_matches_means_deny_with_the_whole_trace() {
     let mut doc = guide();
     doc.rules.truncate(1);
-    let denied = run(&doc, &request(), Some("noncompliant"));
+    let (denied, trace) = told(&doc, &request(), Some("noncompliant"));
     assert_eq!((denied.reason, &denied.outcome, denied.rule), (Reason::ImplicitDeny, &Outcome::DENY, None));
-    let condition = &denied.trace[0].conditions[0];
+    let condition = &trace[0].conditions[0];
     assert_eq!(condition.wanted, ["compliant"]);
     assert_eq!(condition.saw, ["non-compliant"]);
 }
@@ -91,9 +101,9 @@ fn an_empty_matching_matches_everyone_and_a_disabled_rule_nobody() {
     doc.rules = vec![rule(1, Action::Allow, &[], &[3]), rule(2, Action::Block, &[], &[])];
     assert_eq!(run(&doc, &request(), None).outcome.vlan.as_deref(), Some("10"));
     doc.rules[0].enabled = false;
-    let blocked = run(&doc, &request(), None);
+    let (blocked, trace) = told(&doc, &request(), None);
     assert_eq!((blocked.reason, blocked.outcome), (Reason::RuleBlock, Outcome::DENY));
-    assert!(blocked.trace[0].disabled);
+    assert!(trace[0].disabled);
 }
 
 #[test]
@@ -191,12 +201,12 @@ fn a_rule_on_trial_is_recorded_and_never_decides() {
     let mut doc = guide();
     doc.rules.insert(0, Rule { dry_run: true, ..rule(13, Action::Block, &[1], &[]) });
     doc.rules.insert(0, Rule { dry_run: true, ..rule(14, Action::Block, &[2], &[]) });
-    let decision = run(&doc, &request(), Some("compliant"));
+    let (decision, trace) = told(&doc, &request(), Some("compliant"));
     assert_eq!((decision.reason, decision.outcome.vlan.as_deref()), (Reason::RuleAllow, Some("10")));
     let fared: Vec<_> = decision.dry_run.iter().map(|t| (t.rule.name.as_str(), t.matched)).collect();
     assert_eq!(fared, [("Rule 14", false), ("Rule 13", true)]);
     assert_eq!(decision.would_decide().and_then(|t| t.outcome.clone()), Some(Outcome::DENY));
-    assert!(decision.trace[1].dry_run && decision.trace[1].matched);
+    assert!(trace[1].dry_run && trace[1].matched);
 }
 
 #[test]
@@ -209,6 +219,32 @@ fn requests_and_decisions_recorded_before_read_as_ever() {
         "rule":null,"policy_version":1,"trace":[]}"#;
     let decision: Decision = serde_json::from_str(old).unwrap();
     assert_eq!(decision.outcome.attrs, []);
+    // The trace was recorded in words.
+    let policy = CompiledPolicy::compile(1, &guide());
+    let traffic = Traffic { request, device: None, ambiguous: false, key: MatchKey::Mac, linked: true };
+    assert_eq!(traffic.with(|input| retell(&policy, input, &decision)), Some(Vec::new()));
+    let words = serde_json::json!([{
+        "rule": {"id": RuleId(Uuid::nil()), "name": "Gone", "position": 1}, "matched": true,
+        "conditions": [{"subject": {"kind": "auth_type"}, "wanted": ["mab"], "saw": ["mab"], "held": true}],
+    }]);
+    let decision = Decision { trace: serde_json::from_value(words).unwrap(), ..decision };
+    let told = traffic.with(|input| retell(&policy, input, &decision)).unwrap();
+    assert_eq!((told[0].rule.name.as_str(), told[0].conditions[0].held), ("Gone", true));
+}
+
+#[test]
+fn what_held_is_told_of_its_own_version_alone() {
+    let (doc, decision) = (guide(), run(&guide(), &request(), Some("noncompliant")));
+    assert_eq!(serde_json::to_value(&decision.trace).unwrap(), "4", "the first rule's label did not hold");
+    let traffic =
+        Traffic { request: request(), device: None, ambiguous: false, key: MatchKey::SanUri, linked: true };
+    let told =
+        |version, doc| traffic.with(|input| retell(&CompiledPolicy::compile(version, doc), input, &decision));
+    let trace = told(7, &doc).unwrap();
+    // What held is as it was, whatever would hold now.
+    assert_eq!(trace.iter().map(|rule| rule.matched).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(told(8, &doc), None);
+    assert_eq!(told(7, &PolicyDoc::default()), None);
 }
 
 /// The documentation, read word by word and without any preparation.
@@ -228,13 +264,14 @@ proptest! {
             prop_assert_eq!(decision.rule.as_ref().map(|r| r.id), reference::deciding(&doc, input));
             prop_assert_eq!(evaluation.rule.and_then(|rule| compiled.rule(rule)), decision.rule.as_ref());
             // The trace tells the same story as the decision.
-            for rule in &decision.trace {
+            let trace = retell(&compiled, input, &decision).unwrap();
+            for rule in &trace {
                 let matched = !rule.disabled && !rule.conditions.iter().any(ConditionTrace::blocked);
                 prop_assert_eq!(rule.matched, matched);
                 prop_assert_eq!(rule.matched && !rule.dry_run, decision.rule.as_ref() == Some(&rule.rule));
             }
             prop_assert_eq!(decision.rule.is_none(), decision.reason == Reason::ImplicitDeny);
-            let tried: Vec<_> = decision.trace.iter().filter(|r| r.dry_run && !r.disabled)
+            let tried: Vec<_> = trace.iter().filter(|r| r.dry_run && !r.disabled)
                 .map(|r| (&r.rule, r.matched)).collect();
             prop_assert_eq!(tried, decision.dry_run.iter().map(|t| (&t.rule, t.matched)).collect::<Vec<_>>());
             Ok(())

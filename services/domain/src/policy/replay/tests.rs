@@ -8,6 +8,7 @@ use crate::policy::generate::{
     NOW, Traffic, any_doc, any_traffic, device, label, matching, policy, rule, site,
 };
 use crate::policy::model::{Action, LabelKind, MatchLabelKey as Key, PolicyDoc};
+use crate::policy::trace::retell;
 use crate::request::AuthType;
 use crate::{EdgeId, EventId, OrgId, SessionId};
 
@@ -136,6 +137,9 @@ proptest! {
         let record: DecisionRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
         let recorded = Recorded::of(&record, Facts::AsRecorded, &OrgSettings::default());
         prop_assert_eq!(recorded.with(|input| decide(Some(&compiled), input)), record.answer.decision.clone());
+        // And to tell how each rule fared, to the last word.
+        let told = |input: &Input<'_>| retell(&compiled, input, &record.answer.decision);
+        prop_assert_eq!(recorded.with(told), traffic.with(told));
         let mut replay = Replay::new(&compiled, Options::default());
         prop_assert_eq!(replay.push(&record), None);
         prop_assert_eq!(replay.finish().changed, 0);

@@ -9,7 +9,7 @@ use super::accounting::Told;
 use super::*;
 use crate::compliance::{Compliance, Literal, Verdict};
 use crate::decision::{
-    Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, RadiusAttr, Reason, Redirect,
+    Answer, Decision, MatchOutcomeName, MatchRecord, Outcome, RadiusAttr, Reason, Redirect, Trace,
 };
 use crate::request::{AccessRequest, AuthType, PortType};
 use crate::resolver::{LookupKey, LookupPlan};
@@ -234,7 +234,7 @@ fn answered(outcome: Outcome) -> Answer {
             reason: Reason::RuleAllow,
             rule: None,
             policy_version: None,
-            trace: Vec::new(),
+            trace: Trace::default(),
             dry_run: Vec::new(),
         },
         compliance: Compliance {

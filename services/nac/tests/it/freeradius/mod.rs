@@ -6,6 +6,7 @@ mod outages;
 mod radsec;
 mod rig;
 mod sessions;
+mod tls;
 
 use domain::device::ComplianceState;
 use domain::time::{Clock, SystemClock};
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use self::certs::Authority;
 use self::rig::Rig;
+use crate::proxy::Proxy;
 use crate::world::{Process, Tenant, World};
 
 /// A world, one process of it behind TLS, and FreeRADIUS before it, not started yet.
@@ -20,6 +22,8 @@ struct Site {
     world: World,
     tenant: Tenant,
     rig: Rig,
+    /// Between FreeRADIUS and the API: can be cut.
+    wire: Proxy,
     _process: Process,
 }
 
@@ -31,9 +35,13 @@ async fn site() -> Site {
     let process = world.process();
     let folder = TempDir::new().unwrap();
     let api = Authority::new("API");
-    let wire = rig::serve_tls(&process, folder.path(), &api).await;
-    let rig = Rig::new(folder, &api, Authority::new("Clients"), wire, &tenant.token);
-    Site { world, tenant, rig, _process: process }
+    let wire = tls::serve_tls(&process, folder.path(), &api).await;
+    let rig = Rig::new(folder, &api, Authority::new("Clients"), &url_of(&wire), &tenant.token);
+    Site { world, tenant, rig, wire, _process: process }
+}
+
+fn url_of(wire: &Proxy) -> String {
+    format!("https://localhost:{}", wire.address.port())
 }
 
 /// As Intune writes the device's id into a SAN:URI.

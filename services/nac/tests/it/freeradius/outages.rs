@@ -10,32 +10,32 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::certs::Authority;
-use super::rig::{self, Rig};
-use super::site;
+use super::rig::Rig;
+use super::{site, tls, url_of};
 use crate::world::{COMPLIANT, NONCOMPLIANT, eventually};
 
 #[tokio::test]
 async fn the_last_decision_holds_and_an_unknown_client_stays_out() {
     let mut site = site().await;
     // FreeRADIUS starts also while nobody answers.
-    site.rig.wire.cut();
+    site.wire.cut();
     site.rig.start().await;
     assert!(site.rig.mab(COMPLIANT).await.is_reject());
-    site.rig.wire.mend();
+    site.wire.mend();
     let first = site.rig.mab(COMPLIANT).await;
     assert_eq!(first.vlan(), Some("30"));
     for stalled in [false, true] {
         if stalled {
-            site.rig.wire.stall();
+            site.wire.stall();
         } else {
-            site.rig.wire.cut();
+            site.wire.cut();
         }
         let kept = site.rig.mab(COMPLIANT).await;
         assert_eq!(kept.vlan(), Some("30"), "the last decision");
         assert_eq!(kept.values("Tunnel-Private-Group-Id:0").len(), 1, "once");
         assert_eq!(kept.value("Class"), None, "it names no session that has ended");
         assert!(site.rig.mab(NONCOMPLIANT).await.is_reject(), "nothing is known of it");
-        site.rig.wire.mend();
+        site.wire.mend();
     }
     // Both stores away: the answer is a 503, and the last decision holds.
     site.world.postgres.cut();
@@ -47,7 +47,7 @@ async fn the_last_decision_holds_and_an_unknown_client_stays_out() {
 async fn a_site_may_have_a_vlan_for_the_time_being() {
     let mut site = site().await;
     site.rig.set("critical_vlan", "\"666\"");
-    site.rig.wire.cut();
+    site.wire.cut();
     site.rig.start().await;
     assert_eq!(site.rig.mab(COMPLIANT).await.vlan(), Some("666"));
 }
@@ -77,8 +77,8 @@ async fn nonsense_is_no_verdict_and_a_value_is_no_template() {
     tokio::spawn(async move { axum::serve(listener, router).await });
     let folder = TempDir::new().unwrap();
     let api = Authority::new("API");
-    let wire = rig::in_tls(address, folder.path(), &api).await;
-    let mut rig = Rig::new(folder, &api, Authority::new("Clients"), wire, "ghe_x");
+    let wire = tls::in_tls(address, folder.path(), &api).await;
+    let mut rig = Rig::new(folder, &api, Authority::new("Clients"), &url_of(&wire), "ghe_x");
     rig.start().await;
     let verdict = |more: serde_json::Value| {
         let mut body =

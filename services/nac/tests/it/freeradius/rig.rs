@@ -5,22 +5,14 @@ use std::fs::File;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 use super::certs::{Authority, Files, Says};
-use crate::proxy::Proxy;
-use crate::world::{Process, eventually};
 
 pub const SECRET: &str = "a secret of this test";
-const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/freeradius/raddb");
+const PACKAGE: &str = "infra/freeradius/raddb";
 
 /// FreeRADIUS, and everything around it.
 pub struct Rig {
@@ -28,8 +20,6 @@ pub struct Rig {
     /// Issues the certificates of clients and of the RADIUS server.
     pub clients: Authority,
     pub radsec: Authority,
-    /// Between FreeRADIUS and the API: can be cut.
-    pub wire: Proxy,
     pub auth_port: u16,
     pub acct_port: u16,
     pub radsec_port: u16,
@@ -80,48 +70,9 @@ fn udp_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The router of a process on a port of its own, over TLS, behind a proxy.
-pub async fn serve_tls(process: &Process, folder: &Path, authority: &Authority) -> Proxy {
-    let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = http.local_addr().unwrap();
-    let (router, stop) = (process.router.clone(), CancellationToken::new());
-    tokio::spawn(httpkit::serve(http, router, stop, Duration::from_secs(1)));
-    in_tls(address.to_string(), folder, authority).await
-}
-
-/// TLS before a plain server, and a proxy before that.
-pub async fn in_tls(plain: String, folder: &Path, authority: &Authority) -> Proxy {
-    let files =
-        authority.issue(folder, "api", &Says { cn: "nac.example", dns: &["localhost"], ..Says::default() });
-    let chain = CertificateDer::pem_file_iter(&files.cert).unwrap().map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, plain) = (acceptor.clone(), plain.clone());
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let Ok(mut server) = TcpStream::connect(plain).await else { return };
-                let _ = server.set_nodelay(true);
-                let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
-            });
-        }
-    });
-    Proxy::to(address.to_string()).await
-}
-
 impl Rig {
-    /// Renders the package for an API behind TLS on `wire`. Not started yet.
-    pub fn new(folder: TempDir, api: &Authority, clients: Authority, wire: Proxy, token: &str) -> Self {
+    /// Renders the package for an API at `url`, whose certificate `api` has issued. Not started yet.
+    pub fn new(folder: TempDir, api: &Authority, clients: Authority, url: &str, token: &str) -> Self {
         let ports = (udp_port(), udp_port(), devservers::free_port());
         let user = |flag: &str| {
             let out = Command::new("id").arg(flag).output().unwrap().stdout;
@@ -133,7 +84,7 @@ impl Rig {
             ("logdir", at("log")),
             ("run_dir", at("run")),
             ("spooldir", at("spool")),
-            ("url", format!("\"https://localhost:{}\"", wire.address.port())),
+            ("url", format!("{url:?}")),
             ("token", format!("{token:?}")),
             ("ca_file", at("api-ca.pem")),
             ("user", user("-un")),
@@ -147,7 +98,6 @@ impl Rig {
         let rig = Self {
             clients,
             radsec: Authority::new("RadSec"),
-            wire,
             auth_port: ports.0,
             acct_port: ports.1,
             radsec_port: ports.2,
@@ -174,7 +124,9 @@ impl Rig {
         for folder in ["log", "run", "spool", "raddb/certs"] {
             std::fs::create_dir_all(self.path(folder)).unwrap();
         }
-        copy(Path::new(PACKAGE), &raddb);
+        let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+        let package = above.map(|folder| folder.join(PACKAGE)).find(|package| package.is_dir()).unwrap();
+        copy(&package, &raddb);
         let mut text = std::fs::read_to_string(raddb.join("gatehouse.conf")).unwrap();
         for (name, value) in &self.settings {
             let is_it = |line: &&str| line.split('=').next().is_some_and(|key| key.trim() == *name);
@@ -217,12 +169,13 @@ impl Rig {
             .spawn()
             .unwrap();
         self.server = Some(child);
-        eventually("FreeRADIUS is ready", || async {
+        let started = Instant::now();
+        while !self.log().contains("Ready to process requests") {
             let log = self.log();
             assert!(!log.contains("Errors ") && !log.contains("Failed binding"), "{log}");
-            log.contains("Ready to process requests")
-        })
-        .await;
+            assert!(started.elapsed() < Duration::from_secs(30), "FreeRADIUS is not ready: {log}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub fn log(&self) -> String {

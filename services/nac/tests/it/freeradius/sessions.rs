@@ -78,13 +78,13 @@ async fn what_happens_while_gatehouse_is_away_is_told_later_once() {
     let accepted = site.rig.mab(COMPLIANT).await;
     let class = accepted.value("Class").unwrap().to_owned();
     site.world.advance(3_600);
-    site.rig.wire.cut();
+    site.wire.cut();
     for (status, at) in [("Start", -3_000), ("Interim-Update", -2_400), ("Stop", -1_800)] {
         let message = packet(&site, status, &class, at, "Acct-Input-Octets = 7");
         assert_ne!(site.rig.account(&message).await, super::rig::Got::Nothing, "the NAS is answered");
     }
     assert!(!row(&site).await.ended);
-    site.rig.wire.mend();
+    site.wire.mend();
     for _ in 0..6 {
         if row(&site).await.ended {
             break;
