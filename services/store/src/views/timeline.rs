@@ -158,6 +158,12 @@ pub struct Command {
 }
 
 impl Command {
+    /// When the NAS's answer ended it; what was withdrawn meanwhile ended otherwise.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<OffsetDateTime> {
+        self.finished_at.filter(|_| matches!(self.state.as_str(), "acked" | "failed"))
+    }
+
     /// What is known of the NAS's reason.
     #[must_use]
     pub fn explained(&self) -> Option<&'static ErrorCauseEntry> {
