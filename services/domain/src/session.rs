@@ -162,6 +162,16 @@ impl Stay {
                 self.count(message, newest);
                 return vec![message.event(EventKind::NacSessionStarted, "Session goes on".to_owned())];
             }
+            // A late one of the stay that ended fills what is not known of it; a start says when it began.
+            (_, Some(ended)) if !first && !other_stay && (same_stay || message.at <= ended) => {
+                let had = self.framed_ip;
+                self.count(message, false);
+                if message.status == AccountingStatus::Start {
+                    self.started_at = message.at;
+                }
+                let ip = self.framed_ip.filter(|ip| had != Some(*ip));
+                return ip.map(|ip| message.ip_event(ip)).into_iter().collect();
+            }
             (_, Some(_)) => return Vec::new(),
             // Of a stay that another one of the same client has followed.
             (AccountingStatus::Stop, None) if other_stay => return Vec::new(),
@@ -180,10 +190,10 @@ impl Stay {
         let had = self.framed_ip;
         self.count(message, newest);
         let mut events = Vec::new();
+        if message.status == AccountingStatus::Start && (first || (!newest && !other_stay)) {
+            self.started_at = message.at;
+        }
         if first {
-            if message.status == AccountingStatus::Start {
-                self.started_at = message.at;
-            }
             events.push(message.event(EventKind::NacSessionStarted, "Session started".to_owned()));
         }
         events.extend(self.framed_ip.filter(|ip| had != Some(*ip)).map(|ip| message.ip_event(ip)));

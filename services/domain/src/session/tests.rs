@@ -123,16 +123,21 @@ proptest! {
     /// Whatever the order and however often they come: the stop decides, and each line of history is told once.
     #[test]
     fn order_does_not_matter(order in Just(vec![0, 1, 2, 3, 0, 1, 2, 3]).prop_shuffle()) {
-        let messages = [
+        let mut messages = [
             message(AccountingStatus::Start, 1),
             message(AccountingStatus::Interim, 100),
             message(AccountingStatus::Interim, 200),
             message(AccountingStatus::Stop, 300),
         ];
+        for n in [0, 1, 3] {
+            messages[n].framed_ip = None;
+        }
         let mut stay = decided(0);
         let events: Vec<Event> = order.iter().flat_map(|i| stay.apply(&messages[*i])).collect();
         prop_assert_eq!(stay.ended_at, Some(messages[3].at));
         prop_assert_eq!(stay.bytes_in, Some(300));
+        prop_assert_eq!(stay.started_at, messages[0].at);
+        prop_assert_eq!(stay.framed_ip, messages[2].framed_ip, "only one of them tells the address");
         let ended = events.iter().filter(|event| event.kind == EventKind::NacSessionEnded).count();
         let started = events.iter().filter(|event| event.kind == EventKind::NacSessionStarted).count();
         prop_assert_eq!(ended, 1);
