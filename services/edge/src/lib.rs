@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::time::{Ids, SharedClock};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::bundle::Trust;
@@ -101,8 +100,7 @@ impl Agent {
         );
         let dispatcher =
             Dispatcher::new(&config, Arc::clone(&clock), Arc::clone(&courier), Arc::clone(&reporter));
-        let listener = TcpListener::bind(config.listen)
-            .await
+        let listener = httpkit::bind(config.listen)
             .map_err(|error| EdgeError::Listen(config.listen, error))?;
         let address = listener.local_addr().map_err(|error| EdgeError::Listen(config.listen, error))?;
         let shared = Arc::new(Shared {

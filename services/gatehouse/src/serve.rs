@@ -106,7 +106,7 @@ impl Process {
 
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let (listener, admin_address) = listen(process.admin_listen, "GATEHOUSE_ADMIN_LISTEN").await?;
+        let (listener, admin_address) = listen(process.admin_listen, "GATEHOUSE_ADMIN_LISTEN")?;
         let router = admin::router(roles, &store, &cache, registry);
         tasks.spawn(http(listener, router, &shutdown, process.shutdown_grace));
         let mut addresses = Addresses { admin: admin_address, dashboard: None, nac: None };
@@ -127,7 +127,7 @@ impl Process {
         // The dashboard's own address is what clients are led to where nobody says another.
         let dashboard = match dashboard {
             Some(config) => {
-                let listening = listen(config.listen, "GATEHOUSE_DASHBOARD_LISTEN").await?;
+                let listening = listen(config.listen, "GATEHOUSE_DASHBOARD_LISTEN")?;
                 Some((config, listening))
             }
             None => None,
@@ -139,7 +139,7 @@ impl Process {
         };
 
         if let Some(mut config) = nac {
-            let (listener, address) = listen(config.listen, "GATEHOUSE_NAC_LISTEN").await?;
+            let (listener, address) = listen(config.listen, "GATEHOUSE_NAC_LISTEN")?;
             config.limits.remediation = remediation_pages(remediation.as_ref(), public_url.as_ref())?;
             let deps = NacDeps {
                 store: store.clone(),
@@ -279,9 +279,8 @@ fn http(
     async move { Ok(served.await?) }
 }
 
-async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address)
-        .await
+fn listen(address: SocketAddr, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = httpkit::bind(address)
         .with_context(|| format!("{key}: cannot listen on {address}; is another process there?"))?;
     let address = listener.local_addr()?;
     Ok((listener, address))

@@ -16,7 +16,7 @@ mod tests;
 pub use front::{Front, FrontLayer, RequestContext};
 pub use json::Json;
 pub use problem::{FieldProblem, Problem, method_not_allowed, not_found};
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, bind, serve};
 
 /// Refuses bodies of more than this many bytes, where they are read.
 pub const fn body_limit(bytes_max: usize) -> axum::extract::DefaultBodyLimit {

@@ -162,3 +162,13 @@ async fn a_stop_lets_requests_end_and_then_cuts_them() {
     assert!(answer.ends_with("done"), "{answer}");
     assert!(matches!(server.await.unwrap(), Err(crate::ServeError::Cut(_))));
 }
+
+#[tokio::test]
+async fn a_burst_of_connections_waits_its_turn_instead_of_being_turned_away() {
+    let listener = crate::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Nobody takes them: each must stand in the queue. A connection for which there is no room hangs.
+    let all = futures::future::try_join_all((0..300).map(|_| tokio::net::TcpStream::connect(address)));
+    let waiting = tokio::time::timeout(Duration::from_millis(900), all).await.expect("a connection hangs");
+    assert_eq!(waiting.unwrap().len(), 300);
+}

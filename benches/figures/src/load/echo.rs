@@ -6,7 +6,6 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use serde_json::Value;
-use tokio::net::TcpListener;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -19,7 +18,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let router = Router::new()
         .route("/echo", post(async |Json(body): Json<Value>| Json(body)))
         .route("/ready", get(async || "ready"));
-    let listener = TcpListener::bind(args.listen).await?.tap_io(|stream| {
+    let listener = httpkit::bind(args.listen)?.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
     axum::serve(listener, router).await?;
