@@ -351,6 +351,7 @@ async fn the_end_of_a_certificate_is_told_in_time_and_retires_it() {
     let apps = scene.apps(clock.clone(), MASTER_KEY);
     let mut told = Vec::new();
     while clock.now() < end + Duration::from_secs(86_400) {
+        store::events::ensure_partitions(&scene.app.store, clock.now()).await.unwrap();
         if apps.tell_expiry().await.unwrap() > 0 {
             told.push((end - clock.now()).whole_days());
         }
@@ -361,6 +362,17 @@ async fn the_end_of_a_certificate_is_told_in_time_and_retires_it() {
     let lines = scene.audit().await;
     assert_eq!(lines.iter().filter(|line| *line == "app.credential.expiring").count(), 3);
     assert_eq!(lines.iter().filter(|line| *line == "app.credential.expired").count(), 1);
+    let events: Vec<(String, i32)> = sqlx::query_as(
+        "SELECT summary, (detail->>'days_left')::int FROM event
+         WHERE org_id = $1 AND kind = 'NAC_MDM_CREDENTIAL_EXPIRING' ORDER BY at",
+    )
+    .bind(scene.org.uuid())
+    .fetch_all(&mut scene.app.database.superuser().await)
+    .await
+    .unwrap();
+    assert_eq!(events.iter().map(|(_, days)| *days).collect::<Vec<_>>(), [30, 7, 1, 0]);
+    assert!(events[0].0.contains(&client_id) && events[0].0.ends_with("ends in 30 days."), "{}", events[0].0);
+    assert!(events[3].0.contains("has ended"), "{}", events[3].0);
 
     // Nothing is left to link with, and the page says so.
     refused(scene.link(id).await, StatusCode::CONFLICT, "No credential is valid");

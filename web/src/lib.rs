@@ -24,6 +24,7 @@ mod guard;
 mod holds;
 mod identity_providers;
 mod labels;
+mod live;
 mod overview;
 mod policy_file;
 mod preferences;

@@ -170,6 +170,7 @@ pub(crate) fn event_look(kind: impl AsRef<str>) -> (&'static str, &'static str) 
         Ok(EventKind::NacMdmComplianceChanged) => ("accent", "shield"),
         Ok(EventKind::NacClientCoaReauth | EventKind::NacClientCoaDisconnect) => ("accent", "bolt"),
         Ok(EventKind::NacCoaHeld) => ("warn", "pause"),
+        Ok(EventKind::NacMdmCredentialExpiring) => ("warn", "clock"),
         Ok(EventKind::NacMdmLinkStateChanged) => ("accent", "link"),
         Ok(EventKind::NacSessionStarted) => ("", "play"),
         Ok(EventKind::NacSessionEnded) => ("", "ring"),

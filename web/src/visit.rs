@@ -135,6 +135,21 @@ impl Member {
         Ok(Self { visit, person, org, holds })
     }
 
+    /// Whether the visitor is still signed in, and still a member: for what goes on after its request was allowed.
+    pub(crate) async fn is_still(&self, app: &App) -> Result<bool, PageError> {
+        let Some(session) = self.visit.session.id() else { return Ok(false) };
+        let mut tx = app.store.system().await?;
+        let session = store::browser::load(&mut tx, &session.to_string(), app.now()).await?;
+        tx.commit().await?;
+        if session.is_none() {
+            return Ok(false);
+        }
+        let mut tx = self.tx(app).await?;
+        let member = store::views::org::for_member(&mut tx, self.person.account).await?;
+        tx.commit().await?;
+        Ok(member.is_some())
+    }
+
     /// A transaction of the organization.
     pub(crate) async fn tx(&self, app: &App) -> Result<OrgTx, PageError> {
         Ok(app.store.org(self.org.id).await?)

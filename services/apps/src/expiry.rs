@@ -1,6 +1,10 @@
 //! Credentials end: whoever brought the app is told 30, 7 and 1 days before.
 
 use time::OffsetDateTime;
+use uuid::Uuid;
+
+pub(crate) const CAUSE: &str = "Microsoft takes an app's credential until its end. Without a valid one nothing can be asked of the tenant.";
+pub(crate) const REMEDY: &str = "Make another credential on the app's page, add it to the app registration in Entra, and let the old one end.";
 
 /// Days before the end at which it is told, and at the end itself.
 pub const NOTICE_DAYS: [i32; 4] = [30, 7, 1, 0];
@@ -18,6 +22,15 @@ pub fn due_notice(end: OffsetDateTime, now: OffsetDateTime, told: Option<i32>) -
     let left = days_left(end, now);
     let reached = NOTICE_DAYS.into_iter().filter(|days| left <= *days).min()?;
     told.is_none_or(|told| reached < told).then_some(reached)
+}
+
+/// The notice in one sentence. `kind` is `certificate` or `secret`.
+pub(crate) fn summary(client_id: Uuid, kind: &str, days: i32) -> String {
+    match days {
+        ..=0 => format!("The last {kind} of app {client_id} has ended."),
+        1 => format!("The last {kind} of app {client_id} ends within a day."),
+        _ => format!("The last {kind} of app {client_id} ends in {days} days."),
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::OrgId;
+use domain::event::{Event, EventKind};
 use microsoft::Microsoft;
 use serde_json::json;
 use store::apps::{self, AppRow, CredentialRow};
 use store::audit::{self, Actor};
-use store::{OrgTx, StoreError, links};
+use store::{OrgTx, StoreError, events, links};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::{Apps, expiry};
 
@@ -127,14 +130,7 @@ impl Apps {
                     && let Some(days) = expiry::due_notice(end, now, row.told_days)
                     && apps::told(tx, row.id, days).await?
                 {
-                    let detail = json!({
-                        "app_id": app.id, "credential_id": row.id, "kind": row.kind.as_str(),
-                        "not_after": end.unix_timestamp(), "days_left": days,
-                    });
-                    let action = if days == 0 { "app.credential.expired" } else { "app.credential.expiring" };
-                    let target = app.client_id.to_string();
-                    audit::write(tx, &self.0.ids, now, &Actor::system(), action, &target, detail).await?;
-                    tracing::warn!(org = %tx.org(), app = %app.id, days, "a credential of an organization's app ends");
+                    self.notice(tx, &app, row, end).await?;
                     told += 1;
                 }
                 if end <= now && apps::retire(tx, row.id, now).await? {
@@ -155,5 +151,49 @@ impl Apps {
             }
         }
         Ok(told)
+    }
+
+    /// One notice: a line of the audit log, and an event among those of the links that depend on it.
+    async fn notice(
+        &self,
+        tx: &mut OrgTx,
+        app: &AppRow,
+        row: &CredentialRow,
+        end: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        let days = expiry::days_left(end, now);
+        let detail = json!({
+            "app_id": app.id, "credential_id": row.id, "kind": row.kind.as_str(),
+            "not_after": end.unix_timestamp(), "days_left": days,
+        });
+        let action = if days == 0 { "app.credential.expired" } else { "app.credential.expiring" };
+        let target = app.client_id.to_string();
+        audit::write(tx, &self.0.ids, now, &Actor::system(), action, &target, detail).await?;
+        let event = Event {
+            org: tx.org(),
+            id: self.0.ids.make(now),
+            at: now,
+            kind: EventKind::NacMdmCredentialExpiring,
+            mac: None,
+            session: None,
+            edge: None,
+            site: None,
+            summary: expiry::summary(app.client_id, row.kind.as_str(), days),
+            detail: json!({
+                "app_id": app.id,
+                "client_id": app.client_id,
+                "cloud": app.cloud,
+                "credential_id": row.id,
+                "kind": row.kind.as_str(),
+                "not_after": end.format(&Rfc3339).ok(),
+                "days_left": days,
+                "cause": expiry::CAUSE,
+                "remedy": expiry::REMEDY,
+            }),
+        };
+        events::append(tx, &event).await?;
+        tracing::warn!(org = %tx.org(), app = %app.id, days, "a credential of an organization's app ends");
+        Ok(())
     }
 }

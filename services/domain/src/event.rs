@@ -20,6 +20,8 @@ pub enum EventKind {
     NacMdmComplianceChanged,
     /// How a linked account fares.
     NacMdmLinkStateChanged,
+    /// A credential that links depend on ends soon, or has ended.
+    NacMdmCredentialExpiring,
     NacClientCoaReauth,
     NacClientCoaDisconnect,
     /// Moves of many clients to a worse state wait for an admin, or no longer do.
@@ -38,6 +40,7 @@ words!(EventKind, "event type",
     EventKind::NacMdmDeviceNotEnrolled => "NAC_MDM_DEVICE_NOT_ENROLLED",
     EventKind::NacMdmComplianceChanged => "NAC_MDM_COMPLIANCE_CHANGED",
     EventKind::NacMdmLinkStateChanged => "NAC_MDM_LINK_STATE_CHANGED",
+    EventKind::NacMdmCredentialExpiring => "NAC_MDM_CREDENTIAL_EXPIRING",
     EventKind::NacClientCoaReauth => "NAC_CLIENT_COA_REAUTH",
     EventKind::NacClientCoaDisconnect => "NAC_CLIENT_COA_DISCONNECT",
     EventKind::NacCoaHeld => "NAC_COA_HELD",

@@ -100,8 +100,8 @@ impl Agent {
         );
         let dispatcher =
             Dispatcher::new(&config, Arc::clone(&clock), Arc::clone(&courier), Arc::clone(&reporter));
-        let listener = httpkit::bind(config.listen)
-            .map_err(|error| EdgeError::Listen(config.listen, error))?;
+        let listener =
+            httpkit::bind(config.listen).map_err(|error| EdgeError::Listen(config.listen, error))?;
         let address = listener.local_addr().map_err(|error| EdgeError::Listen(config.listen, error))?;
         let shared = Arc::new(Shared {
             cloud: Arc::clone(&cloud),

@@ -1,29 +1,25 @@
 //! New rows, as they come.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
-use cache::{BusEvent, BusMessage};
+use axum::response::Response;
+use axum::response::sse::Event;
+use cache::BusMessage;
+use domain::OrgId;
 use store::views::Cursor;
 use store::views::events::{EventFilter, EventRow};
 use time::OffsetDateTime;
-use tokio_stream::StreamExt;
 
 use crate::app::App;
 use crate::error::PageError;
+use crate::live::{self, Feed, News, Pace};
 use crate::visit::Member;
 
 use super::filter::{Query, read_cursor, write_cursor};
 use super::list::RowPart;
 
-/// Rows are looked for at least this often, for the case that a signal was lost.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Signals of a busy organization are gathered for this long.
-const GATHER: Duration = Duration::from_millis(400);
 /// More rows than this at once would only fly by: the list is told to reload instead.
 const ROWS_MAX: i64 = 100;
 /// Events are written by several processes, so that one with an earlier time may appear a little later.
@@ -37,7 +33,6 @@ pub(super) async fn get(
     headers: axum::http::HeaderMap,
     axum::extract::Query(query): axum::extract::Query<Query>,
 ) -> Result<Response, PageError> {
-    let mut signals = app.cache.subscribe();
     let now = member.now();
     let (filter, problems) = query.filter(now);
     if !problems.is_empty() {
@@ -45,45 +40,12 @@ pub(super) async fn get(
     }
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(read_cursor);
     let start = Cursor { at: now, id: uuid::Uuid::nil() };
-    let mut tail = Tail {
+    let tail = Tail {
         filter,
         after: resumed.or_else(|| read_cursor(&query.after)).unwrap_or(start),
         sent: Vec::new(),
     };
-    let (send, receive) = tokio::sync::mpsc::channel::<Result<Event, Infallible>>(4);
-    let shutdown = app.shutdown.clone();
-    tokio::spawn(async move {
-        loop {
-            match tail.next(&app, &member).await {
-                Ok(None) => {}
-                Ok(Some(event)) => {
-                    if send.send(Ok(event)).await.is_err() {
-                        return;
-                    }
-                }
-                // The database is away for a moment: the rows are sent once it is back.
-                Err(_) => tracing::debug!("a live list waits for the database"),
-            }
-            loop {
-                let waited = tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = send.closed() => return,
-                    waited = tokio::time::timeout(LOOK_EVERY, signals.next()) => waited,
-                };
-                match waited {
-                    Ok(None) => return,
-                    Ok(Some(BusEvent::Message(BusMessage::Events { org }))) if org == member.org.id => {
-                        tokio::time::sleep(GATHER).await;
-                        break;
-                    }
-                    Ok(Some(BusEvent::Message(_))) => {}
-                    Ok(Some(BusEvent::Lost)) | Err(_) => break,
-                }
-            }
-        }
-    });
-    let stream = tokio_stream::wrappers::ReceiverStream::new(receive);
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
+    Ok(live::feed(app, member, tail))
 }
 
 /// Where one live list stands.
@@ -94,8 +56,14 @@ struct Tail {
     sent: Vec<Cursor>,
 }
 
-impl Tail {
-    async fn next(&mut self, app: &App, member: &Member) -> Result<Option<Event>, PageError> {
+impl Feed for Tail {
+    const PACE: Pace = Pace { look_every: Duration::from_secs(10), gather: Duration::from_millis(800) };
+
+    fn is_concerned(&self, of: OrgId, message: &BusMessage) -> bool {
+        matches!(message, BusMessage::Events { org } if *org == of)
+    }
+
+    async fn look(&mut self, app: &App, member: &Member) -> Result<News, PageError> {
         let from = Cursor { at: self.after.at - OVERLAP, id: uuid::Uuid::nil() };
         let first = self.sent.is_empty();
         let mut tx = member.tx(app).await?;
@@ -109,7 +77,7 @@ impl Tail {
         tx.commit().await?;
         let flood = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= ROWS_MAX;
         rows.retain(|row| row.cursor() != self.after && !self.sent.contains(&row.cursor()));
-        let Some(last) = rows.last().map(EventRow::cursor) else { return Ok(None) };
+        let Some(last) = rows.last().map(EventRow::cursor) else { return Ok(News::Nothing) };
         if last.at > self.after.at {
             self.after = last;
         }
@@ -118,9 +86,9 @@ impl Tail {
         self.sent.retain(|cursor| cursor.at >= horizon);
         let event = Event::default().id(write_cursor(&self.after));
         if flood {
-            return Ok(Some(event.event("reload").data("more than can be followed")));
+            return Ok(News::Event(event.event("reload").data("more than can be followed")));
         }
-        Ok(Some(event.data(render(&rows, member, app.now())?)))
+        Ok(News::Event(event.data(render(&rows, member, app.now())?)))
     }
 }
 

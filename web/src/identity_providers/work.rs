@@ -43,6 +43,8 @@ pub(super) struct Work {
     pub changes: Vec<ChangeRow>,
     pub changes_count: i64,
     pub meters: Vec<Meter>,
+    /// Budgets that nobody took from lately.
+    pub unused: Vec<&'static str>,
     /// Redis told nothing of the budgets.
     pub meters_unknown: bool,
 }
@@ -59,11 +61,13 @@ pub(super) async fn read(tx: &mut OrgTx, link: LinkId, now: OffsetDateTime) -> R
         changes,
         changes_count,
         meters: Vec::new(),
+        unused: Vec::new(),
         meters_unknown: false,
     })
 }
 
-/// Adds what Redis knows of the budgets. A budget that nobody took from lately is unused, and not there.
+/// Adds what Redis knows of the budgets. One that nobody took from lately is not there: it is unused, and how large
+/// it is the sync alone knows.
 pub(super) async fn measure(app: &App, work: &mut Work, link: &LinkView) {
     let client_id = link.client_id.unwrap_or(app.config().client_id);
     let wanted = [
@@ -73,7 +77,7 @@ pub(super) async fn measure(app: &App, work: &mut Work, link: &LinkView) {
     for (budget, name, unit) in wanted {
         match tokio::time::timeout(BUDGET_PATIENCE, app.cache.budget_used(&budget)).await {
             Ok(Ok(Some(used))) => work.meters.push(Meter { name, unit, used }),
-            Ok(Ok(None)) => {}
+            Ok(Ok(None)) => work.unused.push(name),
             Ok(Err(_)) | Err(_) => work.meters_unknown = true,
         }
     }

@@ -1,12 +1,11 @@
 //! How a replay stands, and what it came to.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::OrgId;
 use domain::decision::RuleRef;
@@ -18,6 +17,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::PageError;
+use crate::live;
 use crate::session::Flash;
 use crate::shell::{Area, Shell, page};
 use crate::ui;
@@ -141,7 +141,7 @@ pub(super) async fn live(
     Path((_, id)): Path<(OrgId, Uuid)>,
 ) -> Result<Response, PageError> {
     let kept = app.replays().get(member.org.id, id, member.now()).ok_or(PageError::NotFound)?;
-    let (send, receive) = tokio::sync::mpsc::channel::<Result<Event, Infallible>>(4);
+    let (send, receive) = live::channel();
     let shutdown = app.shutdown.clone();
     tokio::spawn(async move {
         let mut news = kept.watch();
@@ -161,6 +161,9 @@ pub(super) async fn live(
                 changed = news.changed() => if changed.is_err() { break },
             }
             tokio::time::sleep(GATHER).await;
+            if matches!(member.is_still(&app).await, Ok(false)) {
+                return;
+            }
         }
         // An end would make browsers ask again.
         tokio::select! {
@@ -168,8 +171,7 @@ pub(super) async fn live(
             () = send.closed() => {}
         }
     });
-    let stream = tokio_stream::wrappers::ReceiverStream::new(receive);
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
+    Ok(live::respond(receive))
 }
 
 /// `POST /orgs/{org_id}/auth-policies/replay/{replay}/stop`

@@ -1,27 +1,25 @@
 //! Testing an edge: does it call, with which token, do clocks agree, do commands get through, could it decide without
 //! Gatehouse, and what would a client get. Nothing that is tried here touches a client.
 
-use std::convert::Infallible;
 use std::time::Duration as Wait;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
-use cache::{BusEvent, BusMessage};
+use cache::BusMessage;
 use domain::policy::FieldError;
 use domain::{EdgeId, OrgId};
 use store::edge_status::{self, PROBE_FOR};
 use store::edges;
 use store::views::sites::{self as views, EdgeView};
 use time::{Duration, OffsetDateTime};
-use tokio_stream::StreamExt;
 
 use crate::app::App;
 use crate::error::PageError;
 use crate::form::Errors;
 use crate::format;
+use crate::live::{self, Pace, Part};
 use crate::shell::{Area, Shell, page_as};
 use crate::ui;
 use crate::visit::Member;
@@ -30,10 +28,6 @@ use super::credentials::{self, Shown, Standing};
 use super::health::{Tone, skew_words};
 use super::tryout::{self, Tried, TryForm};
 
-/// Changes are looked for at least this often; what is written of an edge is so every ten seconds.
-const LOOK_EVERY: Wait = Wait::from_secs(2);
-/// Signals that come together are gathered for this long.
-const GATHER: Wait = Wait::from_millis(250);
 /// Who called within this calls now.
 const NOW: Duration = Duration::minutes(5);
 
@@ -286,52 +280,26 @@ pub(super) async fn live(
     State(app): State<App>,
     Path((_, id)): Path<(OrgId, EdgeId)>,
 ) -> Result<Response, PageError> {
-    let mut signals = app.cache.subscribe();
-    let first = render(&app, &member, id).await?.ok_or(PageError::NotFound)?;
-    let (send, receive) = tokio::sync::mpsc::channel::<Result<Event, Infallible>>(4);
-    let shutdown = app.shutdown.clone();
-    tokio::spawn(async move {
-        let mut last = first.clone();
-        if send.send(Ok(Event::default().data(first))).await.is_err() {
-            return;
-        }
-        loop {
-            let waited = tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = send.closed() => return,
-                waited = tokio::time::timeout(LOOK_EVERY, signals.next()) => waited,
-            };
-            match waited {
-                Ok(None) => return,
-                Ok(Some(BusEvent::Message(BusMessage::Events { org }))) if org == member.org.id => {
-                    tokio::time::sleep(GATHER).await;
-                }
-                Ok(Some(BusEvent::Message(_))) => continue,
-                Ok(Some(BusEvent::Lost)) | Err(_) => {}
-            }
-            // A store that is away for a moment must not end the stream; an edge that is gone does.
-            match render(&app, &member, id).await {
-                Ok(Some(html)) if html != last => {
-                    last.clone_from(&html);
-                    if send.send(Ok(Event::default().data(html))).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(Some(_)) | Err(_) => {}
-                Ok(None) => return,
-            }
-        }
-    });
-    let stream = tokio_stream::wrappers::ReceiverStream::new(receive);
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
+    live::part(app, member, Steps(id)).await
 }
 
-async fn render(app: &App, member: &Member, id: EdgeId) -> Result<Option<String>, PageError> {
-    let now = app.now();
-    let mut tx = member.tx(app).await?;
-    let Some(edge) = views::edge(&mut tx, id, now).await? else { return Ok(None) };
-    let (tokens, _) = credentials::shown(edges::credentials_of(&mut tx, id).await?, now);
-    tx.commit().await?;
-    let steps = steps(&edge, &tokens, now);
-    Ok(Some(StepsPart { steps: &steps, now }.render()?))
+struct Steps(EdgeId);
+
+impl Part for Steps {
+    /// What is written of an edge is so every ten seconds.
+    const PACE: Pace = Pace { look_every: Wait::from_secs(2), gather: Wait::from_millis(250) };
+
+    fn is_concerned(&self, of: OrgId, message: &BusMessage) -> bool {
+        matches!(message, BusMessage::Events { org } if *org == of)
+    }
+
+    async fn render(&self, app: &App, member: &Member) -> Result<Option<String>, PageError> {
+        let now = app.now();
+        let mut tx = member.tx(app).await?;
+        let Some(edge) = views::edge(&mut tx, self.0, now).await? else { return Ok(None) };
+        let (tokens, _) = credentials::shown(edges::credentials_of(&mut tx, self.0).await?, now);
+        tx.commit().await?;
+        let steps = steps(&edge, &tokens, now);
+        Ok(Some(StepsPart { steps: &steps, now }.render()?))
+    }
 }

@@ -95,6 +95,7 @@ async fn each_kind_of_work_tells_where_it_stands() {
         .has(">due</td>")
         .has("300 of 2\u{202f}000 requests per 1 h")
         .has("<meter id=\"meter-1\" min=\"0\" max=\"2000\" value=\"300\">")
+        .has("Entra directory: nothing was asked in the last seconds")
         .has("2 <span class=\"faint\">(1 due)</span>")
         .has(&format!("/devices?show=hot&amp;link={}", tenant.link));
     assert!(!page.body.contains("700 of"), "another app's budget is shown");

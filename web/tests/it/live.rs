@@ -57,3 +57,30 @@ async fn new_events_appear_in_a_live_list() {
     // What the page shows already is not sent again.
     assert!(!text.contains(&tenant.events[0].to_string()), "{text}");
 }
+
+#[tokio::test]
+async fn a_stream_ends_for_who_signed_out_or_is_no_longer_a_member() {
+    for ends in ["DELETE FROM browser_session", "DELETE FROM member"] {
+        let world = World::new().await;
+        let (tenant, browser) = world.tenant("Contoso", "", 5, 5).await;
+        let mut streams = Vec::new();
+        for path in ["events/live".to_owned(), format!("sites/edges/{}/test/live", tenant.edge)] {
+            let request = browser.request("GET", &format!("/orgs/{}/{path}", tenant.org));
+            let response =
+                browser.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+            streams.push((path, response.into_body().into_data_stream()));
+        }
+        for (is_over, patience) in [(false, Duration::from_secs(1)), (true, Duration::from_secs(8))] {
+            if is_over {
+                sqlx::query(ends).execute(&world.admin).await.unwrap();
+            }
+            world.cache.publish(&BusMessage::Events { org: tenant.org }).await.unwrap();
+            for (path, stream) in &mut streams {
+                let end = async { while stream.next().await.is_some() {} };
+                let ended = tokio::time::timeout(patience, end).await.is_ok();
+                assert_eq!(ended, is_over, "{ends}: {path}");
+            }
+        }
+    }
+}
