@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::resolver::LookupKey;
+use store::Store;
 use store::jobs::{self, Claim, JobClass, JobKind};
 use store::looks::WishReason;
 
@@ -227,4 +228,44 @@ async fn a_tenant_that_does_not_answer_is_asked_ever_less_often() {
     assert_eq!(world.work(JobKind::Look).await, 1);
     assert_eq!(world.count("SELECT count(*) FROM look_wish").await, 0);
     assert_eq!(world.job_of(tenant, JobKind::Look).await.fails, 0);
+}
+
+#[tokio::test]
+async fn a_claim_reads_a_handful_of_jobs_however_many_are_due() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    for fill in [
+        "INSERT INTO link (org_id, id, provider, tid, tenant_name, state, state_since, linked_by, linked_by_name,
+                           linked_at)
+         SELECT org_id, md5('l' || n)::uuid, provider, md5('t' || n)::uuid, tenant_name, state, state_since, linked_by,
+                linked_by_name, linked_at FROM link, generate_series(1, 4000) n WHERE org_id = $1",
+        "INSERT INTO sync_job (org_id, link_id, kind, next_due_at, fails)
+         SELECT l.org_id, l.id, k, l.linked_at - interval '1 hour', (k IN ('look', 'enrich'))::int
+         FROM link l, unnest(ARRAY['sweep', 'enrich', 'delta', 'look', 'clock']) k WHERE l.org_id = $1
+         ON CONFLICT DO NOTHING",
+    ] {
+        sqlx::query(fill).bind(tenant.org.uuid()).execute(&world.admin).await.unwrap();
+    }
+    sqlx::query("ANALYZE sync_job").execute(&world.admin).await.unwrap();
+    // One connection, so that what it read is known at once.
+    let pool = world.app_pool(1).await;
+    let store = Store::from_pool(pool.clone());
+    for class in [JobClass::Hot, JobClass::Long] {
+        // The first executions of a statement are planned for their values, later ones perhaps for all.
+        for n in 0..8 {
+            sqlx::query("SELECT pg_stat_reset()").execute(&world.admin).await.unwrap();
+            let mut tx = store.system().await.unwrap();
+            let claim = Claim { limit: 4, ..claim(&world, class, 3) };
+            assert_eq!(jobs::claim(&mut tx, claim).await.unwrap().len(), 4);
+            tx.commit().await.unwrap();
+            sqlx::query("SELECT pg_stat_force_next_flush()").execute(&pool).await.unwrap();
+            let read: i64 = sqlx::query_scalar(
+                "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables WHERE relname = 'sync_job'",
+            )
+            .fetch_one(&world.admin)
+            .await
+            .unwrap();
+            assert!((4..300).contains(&read), "{class:?}, claim {n}: {read} rows were read of 20,000");
+        }
+    }
 }

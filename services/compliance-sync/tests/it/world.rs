@@ -62,6 +62,12 @@ fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./dev test"))
 }
 
+/// Connections of the role of every running process: bound by row level security.
+async fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    let options = options.options([("role", "gatehouse_app"), ("statement_timeout", "15000")]);
+    PgPoolOptions::new().max_connections(connections).connect_with(options).await.unwrap()
+}
+
 impl World {
     pub async fn new() -> Self {
         Self::with(SyncConfig { settle_millis: 0, ..SyncConfig::default() }).await
@@ -77,9 +83,7 @@ impl World {
 
         let options = PgConnectOptions::from_str(&server).unwrap().database(&name);
         let admin = PgPoolOptions::new().max_connections(2).connect_with(options.clone()).await.unwrap();
-        // As the role of every running process: bound by row level security.
-        let app = options.options([("role", "gatehouse_app"), ("statement_timeout", "15000")]);
-        let app = PgPoolOptions::new().max_connections(12).connect_with(app).await.unwrap();
+        let app = pool(options, 12).await;
         let redis = required("GATEHOUSE_TEST_REDIS_URL");
         let cache =
             Cache::connect(&redis, CacheConfig { prefix: name.clone(), ..CacheConfig::default() }).unwrap();
@@ -94,6 +98,12 @@ impl World {
             Microsoft::new(cloud, registration, clock.clone(), ids.clone(), HttpLimits::default()).unwrap();
         let store = Store::from_pool(app);
         Self { store, admin, cache, graph, clock, ids, config, microsoft, name }
+    }
+
+    /// More connections of the role that processes run as.
+    pub async fn app_pool(&self, connections: u32) -> PgPool {
+        let server = PgConnectOptions::from_str(&required("GATEHOUSE_TEST_DATABASE_URL")).unwrap();
+        pool(server.database(&self.name), connections).await
     }
 
     /// Another process: nothing is shared but the servers.

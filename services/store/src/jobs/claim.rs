@@ -66,7 +66,7 @@ async fn candidates(
                 r#"WITH due AS MATERIALIZED (
                        SELECT j.org_id, j.link_id, j.kind, j.next_due_at FROM sync_job j
                        WHERE j.kind IN ('delta', 'look', 'clock') AND j.next_due_at <= $1
-                         AND (j.lease_until IS NULL OR j.lease_until <= $1) AND (j.fails > 0) = $2
+                         AND (j.lease_until IS NULL OR j.lease_until <= $1) AND j.troubled = $2
                          AND j.kind = ANY($5)
                          AND (j.kind = 'clock' OR (
                              SELECT count(*) FROM sync_job o
@@ -92,7 +92,7 @@ async fn candidates(
                 r#"WITH due AS MATERIALIZED (
                        SELECT j.org_id, j.link_id, j.kind, j.next_due_at FROM sync_job j
                        WHERE j.kind IN ('sweep', 'enrich') AND j.next_due_at <= $1
-                         AND (j.lease_until IS NULL OR j.lease_until <= $1) AND (j.fails > 0) = $2
+                         AND (j.lease_until IS NULL OR j.lease_until <= $1) AND j.troubled = $2
                          AND j.kind = ANY($6)
                          AND (SELECT count(*) < $4 AND count(*) FILTER (WHERE o.kind IN ('sweep', 'enrich')) < $5
                               FROM sync_job o
