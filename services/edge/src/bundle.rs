@@ -1,15 +1,17 @@
 //! The bundle at hand: fetched, verified, kept on disk, and decided from while the cloud is away.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use domain::bundle::Bundle;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use tokio::sync::Mutex;
 use wire::bundle::{FactTexts, Held, Manifest, Refused, SignedBundle, Trust};
 
 use crate::cloud::{Cloud, Reply};
+use crate::disk::Disk;
 
 const FACTS: TableDefinition<'_, &str, &str> = TableDefinition::new("facts");
 const SIGNED: TableDefinition<'_, &str, &str> = TableDefinition::new("signed");
@@ -42,19 +44,30 @@ pub struct Ready {
 
 #[derive(Debug)]
 pub struct Bundles {
-    database: Arc<Database>,
+    disk: Arc<Disk>,
     trust: Trust,
-    /// What is on disk. One renewal at a time.
-    held: Mutex<Option<Held>>,
+    /// One renewal at a time.
+    held: Mutex<Holding>,
     ready: RwLock<Option<Arc<Ready>>>,
+}
+
+#[derive(Debug, Default)]
+struct Holding {
+    bundle: Option<Held>,
+    /// What is on disk may be another: the disk failed.
+    disk_differs: bool,
 }
 
 impl Bundles {
     /// Reads what is on disk, as distrustfully as what comes from the cloud. What is refused is not decided from, and
     /// replaced at the next renewal.
     pub fn open(path: &Path, trust: Trust) -> Result<Self, redb::Error> {
-        let database = Arc::new(open_or_begin_anew(path)?);
-        let held = match load(&database)? {
+        let path = path.to_owned();
+        Self::on(Disk::open(move || open_or_begin_anew(&path))?, trust)
+    }
+
+    fn on(disk: Disk, trust: Trust) -> Result<Self, redb::Error> {
+        let held = match disk.run(load)? {
             None => None,
             Some(bundle) => match Held::take(None, bundle, &trust) {
                 Ok(held) => Some(held),
@@ -64,17 +77,17 @@ impl Bundles {
                 }
             },
         };
-        let bundles = Self { database, trust, held: Mutex::default(), ready: RwLock::default() };
+        let (mut holding, mut ready) = (Holding::default(), None);
         if let Some(held) = held {
             match held.prepare() {
                 Ok(bundle) => {
-                    bundles.set(Some(Ready { manifest: held.manifest.clone(), bundle }));
-                    *bundles.held.try_lock().map_err(|_| redb::Error::PreviousIo)? = Some(held);
+                    ready = Some(Arc::new(Ready { manifest: held.manifest.clone(), bundle }));
+                    holding.bundle = Some(held);
                 }
                 Err(error) => tracing::error!(%error, "the bundle on disk cannot be used"),
             }
         }
-        Ok(bundles)
+        Ok(Self { disk: Arc::new(disk), trust, held: Mutex::new(holding), ready: RwLock::new(ready) })
     }
 
     /// The bundle at hand.
@@ -85,7 +98,7 @@ impl Bundles {
     /// Fetches what changed. What is refused changes nothing.
     pub async fn renew(&self, cloud: &Cloud) -> Result<(), RenewError> {
         let mut held = self.held.lock().await;
-        let path = match held.as_ref() {
+        let path = match &held.bundle {
             Some(held) => format!("/v1/nac/bundle?since={}", held.manifest.version),
             None => "/v1/nac/bundle".to_owned(),
         };
@@ -103,24 +116,37 @@ impl Bundles {
         self.take(&mut held, came).await
     }
 
-    async fn take(&self, held: &mut Option<Held>, came: SignedBundle) -> Result<(), RenewError> {
+    /// Decides from what came, also where the disk does not take it.
+    async fn take(&self, held: &mut Holding, came: SignedBundle) -> Result<(), RenewError> {
         let part = came.since.is_some().then(|| (came.facts.clone(), came.gone.clone()));
-        let next = Held::take(held.as_ref(), came, &self.trust)?;
+        let next = Held::take(held.bundle.as_ref(), came, &self.trust)?;
         let bundle = next.prepare()?;
-        let (database, kept) = (Arc::clone(&self.database), next.clone());
-        blocking(move || save(&database, &kept, part.as_ref())).await?;
         self.set(Some(Ready { manifest: next.manifest.clone(), bundle }));
-        *held = Some(next);
-        Ok(())
+        held.bundle = Some(next.clone());
+        let part = part.filter(|_| !held.disk_differs);
+        self.write(held, move |database| save(database, &next, part.as_ref())).await
     }
 
-    async fn forget(&self, held: &mut Option<Held>) -> Result<(), RenewError> {
-        if held.take().is_none() {
+    async fn forget(&self, held: &mut Holding) -> Result<(), RenewError> {
+        if held.bundle.take().is_none() && !held.disk_differs {
             return Ok(());
         }
         self.set(None);
-        let database = Arc::clone(&self.database);
-        blocking(move || clear(&database)).await
+        self.write(held, clear).await
+    }
+
+    /// Writes, and notes whether the disk then holds what is held.
+    async fn write(
+        &self,
+        held: &mut Holding,
+        write: impl FnOnce(&Database) -> Result<(), redb::Error> + Send + 'static,
+    ) -> Result<(), RenewError> {
+        // Until it is known: whoever waits for this may go.
+        held.disk_differs = true;
+        let disk = Arc::clone(&self.disk);
+        tokio::task::spawn_blocking(move || disk.run(write)).await.map_err(|_| RenewError::Lost)??;
+        held.disk_differs = false;
+        Ok(())
     }
 
     fn set(&self, ready: Option<Ready>) {
@@ -133,6 +159,12 @@ fn open_or_begin_anew(path: &Path) -> Result<Database, redb::Error> {
     let error = match Database::create(path) {
         Ok(database) => return Ok(database),
         Err(error @ DatabaseError::DatabaseAlreadyOpen) => return Err(error.into()),
+        // A disk that is full, or fails, says nothing of the file.
+        Err(DatabaseError::Storage(StorageError::Io(error)))
+            if !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
+            return Err(error.into());
+        }
         Err(error) => error,
     };
     if std::fs::rename(path, path.with_extension("unusable")).is_err() {
@@ -204,10 +236,6 @@ fn clear(database: &Database) -> Result<(), redb::Error> {
     write.open_table(SIGNED)?.retain(|_, _| false)?;
     write.commit()?;
     Ok(())
-}
-
-async fn blocking(run: impl FnOnce() -> Result<(), redb::Error> + Send + 'static) -> Result<(), RenewError> {
-    Ok(tokio::task::spawn_blocking(run).await.map_err(|_| RenewError::Lost)??)
 }
 
 #[cfg(test)]

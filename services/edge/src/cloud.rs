@@ -152,11 +152,14 @@ impl Cloud {
         url
     }
 
-    /// With the edge's credential, and its own time.
+    /// With the edge's credential, its own time, and the word that what the cloud cannot record is told again.
     fn signed(&self, request: RequestBuilder) -> RequestBuilder {
         let millis = self.clock.now().unix_timestamp_nanos() / 1_000_000;
         let clock = format!("{}.{:03}", millis / 1_000, millis % 1_000);
-        request.bearer_auth(self.token.expose_secret()).header(CLOCK, clock)
+        request
+            .bearer_auth(self.token.expose_secret())
+            .header(CLOCK, clock)
+            .header(wire::events::TELLS_LATER, "yes")
     }
 
     async fn send(&self, request: RequestBuilder, body: Option<Bytes>, within: Duration) -> Reply {

@@ -20,13 +20,14 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::cloud::{Cloud, Reply};
 use crate::config::{EdgeConfig, NasConfig};
-use crate::deliver::Courier;
+use crate::deliver::{Courier, Delivered};
 use crate::dynauth::{Answered, DynAuth};
 use crate::report::Reporter;
 use crate::vendor::{SessionName, Vendor, order};
@@ -63,6 +64,25 @@ struct Command {
     session: Session,
     #[serde(with = "time::serde::rfc3339")]
     expires_at: OffsetDateTime,
+    /// For how long it was wanted when it was handed out. An older cloud does not say.
+    expires_in_seconds: Option<u64>,
+    /// The same as a moment, once it is here.
+    #[serde(skip)]
+    ends: Option<Instant>,
+}
+
+impl Command {
+    /// Notes when it came.
+    fn came(&mut self) {
+        self.ends = self
+            .expires_in_seconds
+            .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+    }
+
+    /// Whether it is no longer wanted. The clock here may be wrong, and matters only where the cloud said no span.
+    fn is_over(&self, now: OffsetDateTime) -> bool {
+        self.ends.map_or(self.expires_at <= now, |ends| ends <= Instant::now())
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -213,7 +233,8 @@ impl Dispatcher {
     }
 
     async fn accept(self: &Arc<Self>, commands: Vec<Command>) {
-        for command in commands {
+        for mut command in commands {
+            command.came();
             let told = {
                 let mut state = self.lock();
                 let told = state.results.get(&command.id).cloned();
@@ -270,8 +291,7 @@ impl Dispatcher {
 
     /// `None`: it is no longer wanted, or could not be tried at all; the cloud hands it out again while it is wanted.
     async fn carry_out(&self, command: &Command) -> Option<CameOf> {
-        let now = self.clock.now();
-        if command.expires_at <= now {
+        if command.is_over(self.clock.now()) {
             return None;
         }
         let session = &command.session;
@@ -288,22 +308,36 @@ impl Dispatcher {
             nas_identifier: session.nas_identifier.clone(),
             nas_port_id: session.nas_port_id.clone(),
         };
+        let turn = match self.dynauth.turn(address).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                tracing::error!(%error, command = %command.id, "a command could not be sent");
+                return None;
+            }
+        };
+        // The NAS may have kept it waiting for long.
+        let now = self.clock.now();
+        if command.is_over(now) || self.is_superseded(command) {
+            return None;
+        }
         let Ok(order) = order(vendor, nas.mac_format, command.kind, &name, now) else {
             let message = "the session's names are longer than RADIUS allows";
             return Some(CameOf::nak(None, Some(message.to_owned())));
         };
-        match self.dynauth.send(address, &order, nas.secret.expose_secret().as_bytes()).await {
-            Ok(Answered::Ack) => Some(CameOf::of(NasResult::Ack, None)),
-            Ok(Answered::Nak { error_cause, message }) => Some(CameOf::nak(error_cause, message)),
-            Ok(Answered::Timeout { transmissions }) => {
+        match turn.send(&order, nas.secret.expose_secret().as_bytes()).await {
+            Answered::Ack => Some(CameOf::of(NasResult::Ack, None)),
+            Answered::Nak { error_cause, message } => Some(CameOf::nak(error_cause, message)),
+            Answered::Timeout { transmissions } => {
                 let message = format!("{address} did not answer {transmissions} transmissions");
                 Some(CameOf::of(NasResult::Timeout, Some(message)))
             }
-            Err(error) => {
-                tracing::error!(%error, command = %command.id, "a command could not be sent");
-                None
-            }
         }
+    }
+
+    /// Whether a newer one for the same session came meanwhile: a session has one command that is wanted.
+    fn is_superseded(&self, command: &Command) -> bool {
+        let state = self.lock();
+        state.sessions.get(&command.session.id).is_some_and(|newer| !newer.is_empty())
     }
 
     /// The narrowest network that the NAS is in; else its identifier.
@@ -324,9 +358,13 @@ impl Dispatcher {
 
     async fn tell(&self, command: CommandId, result: &CameOf) {
         let path = format!("/v1/nac/commands/{command}/ack");
-        if let Err(error) = self.courier.deliver(path, json!(result).to_string()).await {
+        match self.courier.deliver_past(path, json!(result).to_string()).await {
+            Ok(Delivered::Said(said)) if !said.status.is_success() => {
+                tracing::warn!(status = %said.status, %command, "the cloud did not take a result");
+            }
+            Ok(_) => {}
             // The cloud hands the command out again, and is told then.
-            tracing::error!(%error, %command, "a result could not be kept");
+            Err(error) => tracing::error!(%error, %command, "a result could not be kept"),
         }
     }
 

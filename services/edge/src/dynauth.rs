@@ -91,14 +91,13 @@ impl DynAuth {
         }
     }
 
-    /// Sends an order and waits for its answer, or until there will be none. An error is the machine's own: no socket.
-    pub async fn send(&self, nas: SocketAddr, order: &Order, secret: &[u8]) -> std::io::Result<Answered> {
+    /// Waits until a NAS may be asked once more. An error is the machine's own: no socket.
+    pub async fn turn(&self, nas: SocketAddr) -> std::io::Result<Turn> {
         let peer = self.peer(nas).await?;
         let Ok(slot) = Arc::clone(&peer.slots).acquire_owned().await else {
             return Err(std::io::Error::other("the agent ends"));
         };
-        let call = Call::begin(&peer, order, secret, slot);
-        Ok(call.run(self.pace).await)
+        Ok(Turn { peer, slot, pace: self.pace })
     }
 
     async fn peer(&self, nas: SocketAddr) -> std::io::Result<Arc<Peer>> {
@@ -123,6 +122,21 @@ impl DynAuth {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<Peer>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to ask a NAS something now. It may have been waited for, so what is asked is made up afterwards.
+#[derive(Debug)]
+pub struct Turn {
+    peer: Arc<Peer>,
+    slot: OwnedSemaphorePermit,
+    pace: Pace,
+}
+
+impl Turn {
+    /// Sends an order and waits for its answer, or until there will be none.
+    pub async fn send(self, order: &Order, secret: &[u8]) -> Answered {
+        Call::begin(&self.peer, order, secret, self.slot).run(self.pace).await
     }
 }
 

@@ -1,22 +1,25 @@
 //! The agent beside an edge, between the local FreeRADIUS and the cloud. It has no database; it carries out Changes
 //! of Authorization, keeps what the cloud cannot take now, and answers from a signed bundle while the cloud is away.
 //!
-//! Invariants: what was answered to FreeRADIUS as kept is on disk; nothing overtakes what waits; a command is carried
-//! out once however often it is handed out, of one session in order; an answer is decided by the same functions as in
-//! the cloud, and marked where the cloud did not give it; whose credential is revoked decides nothing. It must not
-//! know any store, and secrets of NASes never leave it.
+//! Invariants: what was answered to FreeRADIUS as kept is on disk, or the cloud has it; nothing overtakes what waits,
+//! results of commands excepted; a command is carried out once however often it is handed out, of one session in order;
+//! an answer is decided by the same functions as in the cloud, and marked where the cloud did not give it; whose
+//! credential is revoked decides nothing. It must not know any store, and secrets of NASes never leave it.
 
+mod batch;
 mod bundle;
 mod cloud;
 mod commands;
 pub mod config;
 mod deliver;
+mod disk;
 mod dynauth;
-mod offline;
 mod radius;
 mod report;
 mod server;
 mod spool;
+#[cfg(test)]
+mod stub_cloud;
 #[cfg(test)]
 #[path = "../../../tests/src/nas.rs"]
 mod testing;

@@ -21,17 +21,26 @@ use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 use wire::authorize::{read_request, write_answer};
-use wire::fields;
+use wire::{events, fields};
 
 use crate::bundle::Bundles;
 use crate::cloud::{Cloud, Reply, Said};
 use crate::config::Limits;
 use crate::deliver::{Courier, Delivered};
-use crate::offline;
 use crate::report::Reporter;
 
 const AUTHORIZE: &str = "/v1/nac/authorize";
 const RADIUS_AUTHORIZE: &str = "/v1/nac/radius/authorize";
+
+/// Where an answer names its decision and says whether that is recorded, as JSON pointers.
+struct Marks {
+    id: &'static str,
+    recorded: &'static str,
+}
+
+const MARKS: Marks = Marks { id: "/decision_id", recorded: "/recorded" };
+const RADIUS_MARKS: Marks =
+    Marks { id: "/control:Gatehouse-Decision-Id/value", recorded: "/control:Gatehouse-Recorded/value" };
 
 pub struct Shared {
     pub cloud: Arc<Cloud>,
@@ -74,7 +83,9 @@ async fn authorize(
     shared.reporter.asked_by(&headers);
     match shared.cloud.ask(AUTHORIZE, body.clone(), shared.limits.answer_timeout()).await {
         // The cloud itself could read nothing: the bundle knows better.
-        Reply::Said(said) if !is_blind(&said) => return Ok(response(said)),
+        Reply::Said(said) if !is_blind(&said) => {
+            return Ok(response(shared.keep_unrecorded(said, &MARKS).await));
+        }
         Reply::Revoked(said) => return Ok(response(said)),
         Reply::Said(_) | Reply::Away => {}
     }
@@ -87,7 +98,7 @@ async fn authorize(
     let session = session_id(shared.org, place.edge, &key);
     let answer = place.decide(&request, id, now);
     let vendor = request.nas.vendor.clone();
-    let recorded = shared.record(request, answer.clone(), key).await;
+    let recorded = shared.record(&request, &answer, &key).await;
     let mut told = serde_json::to_value(write_answer(&answer, vendor.as_deref(), Some(session), recorded))
         .map_err(|_| Problem::internal())?;
     told["decided_offline"] = Value::Bool(true);
@@ -101,7 +112,8 @@ async fn radius_authorize(
 ) -> Result<Response, Problem> {
     shared.reporter.asked_by(&headers);
     match shared.cloud.ask(RADIUS_AUTHORIZE, body.clone(), shared.limits.answer_timeout()).await {
-        Reply::Said(said) | Reply::Revoked(said) => return Ok(response(said)),
+        Reply::Said(said) => return Ok(response(shared.keep_unrecorded(said, &RADIUS_MARKS).await)),
+        Reply::Revoked(said) => return Ok(response(said)),
         Reply::Away => {}
     }
     let attributes = attributes(&object(&body)?)?;
@@ -117,7 +129,7 @@ async fn radius_authorize(
         return Err(Problem::unavailable("not_in_bundle", "Nothing is known of this client here.", 1));
     }
     let (vendor, name) = (asked.request.nas.vendor.clone(), asked.request.user_name.clone());
-    let recorded = shared.record(asked.request, answer.clone(), key.clone()).await;
+    let recorded = shared.record(&asked.request, &answer, &key).await;
     let mut told = rest_answer::write(&answer, vendor.as_deref(), Some(&key), recorded);
     rest_answer::name_client(&mut told, name.as_deref(), attributes.first("User-Name"));
     told["control:Gatehouse-Decided-Offline"] = json!({"op": ":=", "do_xlat": false, "value": "yes"});
@@ -214,17 +226,44 @@ impl Shared {
         self.ids.make(self.clock.now())
     }
 
-    /// Keeps a decision for the cloud. `false`: it could not be kept.
-    async fn record(&self, request: AccessRequest, answer: Answer, key: String) -> bool {
+    /// Keeps a decision that was made here, for the cloud. `false`: it could not be kept.
+    async fn record(&self, request: &AccessRequest, answer: &Answer, key: &str) -> bool {
         self.reporter.decided_offline(answer.at);
-        let kept = match offline::record(request, answer, &key) {
-            Ok(body) => {
-                self.courier.keep(offline::PATH.to_owned(), body).await.map_err(|error| error.to_string())
+        match events::decision(request, answer, key) {
+            Ok(event) => self.keep(event, &answer.id.to_string()).await,
+            Err(error) => {
+                tracing::error!(%error, decision = %answer.id, "a decision cannot be written as an event");
+                false
             }
-            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Keeps a decision that the cloud made and could record nowhere, to be told again; its answer then says that it is
+    /// recorded. Should it have been written after all, the cloud knows it by its id.
+    async fn keep_unrecorded(&self, said: Said, marks: &Marks) -> Said {
+        let Ok(mut body) = serde_json::from_slice::<Value>(&said.body) else { return said };
+        if body.pointer(marks.recorded).is_none_or(|told| *told != false && told != "no") {
+            return said;
+        }
+        let id = body.pointer(marks.id).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Some(event) = body.as_object_mut().and_then(|body| body.remove(events::UNRECORDED)) else {
+            // An older cloud does not say what it decided from.
+            tracing::error!(decision = id, "a decision is recorded nowhere, and cannot be told again");
+            return said;
         };
+        if self.keep(event, &id).await
+            && let Some(told) = body.pointer_mut(marks.recorded)
+        {
+            *told = if told.is_boolean() { true.into() } else { "yes".into() };
+        }
+        Said { body: body.to_string().into(), ..said }
+    }
+
+    /// Keeps an event for the cloud. `false`: it could not be kept.
+    async fn keep(&self, event: Value, decision: &str) -> bool {
+        let kept = self.courier.keep(events::PATH.to_owned(), events::body(&[event]).to_string()).await;
         if let Err(error) = &kept {
-            tracing::error!(error, "a decision made offline could not be kept");
+            tracing::error!(%error, decision, "a decision could not be kept");
         }
         kept.is_ok()
     }
@@ -271,3 +310,6 @@ fn response(said: Said) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 use crate::config::Limits;
+use crate::disk::{Disk, OfDisk};
 
 const WAITING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("waiting");
 /// What the cloud refused for good, for people to look at.
@@ -31,6 +32,20 @@ pub struct Record {
     pub body: String,
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
+}
+
+/// Numbers of records that wait no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    pub delivered: Vec<u64>,
+    /// The cloud refused them for good.
+    pub refused: Vec<u64>,
+}
+
+impl Settled {
+    pub fn len(&self) -> usize {
+        self.delivered.len() + self.refused.len()
+    }
 }
 
 /// Why a record is not kept.
@@ -53,11 +68,17 @@ macro_rules! from_redb {
         }
     })+ };
 }
-from_redb!(TransactionError, TableError, StorageError, CommitError, DatabaseError);
+from_redb!(TransactionError, TableError, StorageError, CommitError);
+
+impl OfDisk for SpoolError {
+    fn of_database(&self) -> Option<&redb::Error> {
+        if let Self::Disk(error) = self { Some(error) } else { None }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct Spool {
-    database: Arc<Database>,
+    disk: Arc<Disk>,
     records_max: u64,
     bytes_max: u64,
     /// Rings when a record came.
@@ -67,14 +88,21 @@ pub struct Spool {
 impl Spool {
     /// Opens the spool, or makes one.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self, SpoolError> {
-        let database = Database::create(path)?;
-        let write = database.begin_write()?;
-        write.open_table(WAITING)?;
-        write.open_table(REFUSED)?;
-        write.open_table(NUMBERS)?;
-        write.commit()?;
+        let path = path.to_owned();
+        Self::on(Disk::open(move || Ok(Database::create(&path)?))?, limits)
+    }
+
+    pub(crate) fn on(disk: Disk, limits: &Limits) -> Result<Self, SpoolError> {
+        disk.run(|database| {
+            let write = database.begin_write()?;
+            write.open_table(WAITING)?;
+            write.open_table(REFUSED)?;
+            write.open_table(NUMBERS)?;
+            write.commit()?;
+            Ok::<_, SpoolError>(())
+        })?;
         Ok(Self {
-            database: Arc::new(database),
+            disk: Arc::new(disk),
             records_max: limits.spool_records_max,
             bytes_max: limits.spool_bytes_max,
             bell: Arc::default(),
@@ -84,8 +112,8 @@ impl Spool {
     /// Keeps records behind all others: all of them, or none.
     pub async fn push(&self, records: Vec<Record>) -> Result<(), SpoolError> {
         let spool = self.clone();
-        blocking(move || {
-            spool.push_now(&records)?;
+        self.blocking(move |database| {
+            spool.push_now(database, &records)?;
             // Rung here, since whoever waits for this may have gone by now: its record is on disk all the same.
             spool.bell.notify_one();
             Ok(())
@@ -93,8 +121,8 @@ impl Spool {
         .await
     }
 
-    fn push_now(&self, records: &[Record]) -> Result<(), SpoolError> {
-        let write = self.database.begin_write()?;
+    fn push_now(&self, database: &Database, records: &[Record]) -> Result<(), SpoolError> {
+        let write = database.begin_write()?;
         {
             let mut waiting = write.open_table(WAITING)?;
             let mut numbers = write.open_table(NUMBERS)?;
@@ -119,9 +147,8 @@ impl Spool {
 
     /// The first records, with their numbers.
     pub async fn first(&self, count: usize) -> Result<Vec<(u64, Record)>, SpoolError> {
-        let spool = self.clone();
-        blocking(move || {
-            let table = spool.database.begin_read()?.open_table(WAITING)?;
+        self.blocking(move |database| {
+            let table = database.begin_read()?.open_table(WAITING)?;
             let mut records = Vec::new();
             for entry in table.iter()?.take(count) {
                 let (number, text) = entry?;
@@ -132,46 +159,54 @@ impl Spool {
         .await
     }
 
-    /// Forgets records: they were delivered, or, where `refused` says so, will never be.
-    pub async fn remove(&self, numbers: Vec<u64>, refused: bool) -> Result<(), SpoolError> {
-        let spool = self.clone();
-        blocking(move || spool.remove_now(&numbers, refused)).await
-    }
-
-    fn remove_now(&self, done: &[u64], refused: bool) -> Result<(), SpoolError> {
-        let write = self.database.begin_write()?;
-        {
-            let mut waiting = write.open_table(WAITING)?;
-            let mut numbers = write.open_table(NUMBERS)?;
-            let mut aside = write.open_table(REFUSED)?;
-            let mut bytes = read(&numbers, "bytes")?;
-            for number in done {
-                let Some(text) = waiting.remove(number)? else { continue };
-                bytes = bytes.saturating_sub(size(text.value()));
-                if refused {
-                    aside.insert(number, text.value())?;
-                }
-            }
-            while aside.len()? > REFUSED_MAX {
-                aside.pop_first()?;
-            }
-            numbers.insert("bytes", bytes)?;
-        }
-        write.commit()?;
-        Ok(())
+    /// Forgets records that were delivered, and puts those aside that never will be.
+    pub async fn settle(&self, settled: Settled) -> Result<(), SpoolError> {
+        self.blocking(move |database| settle(database, &settled)).await
     }
 
     /// How many records wait.
     pub async fn len(&self) -> Result<u64, SpoolError> {
-        let spool = self.clone();
-        blocking(move || Ok(spool.database.begin_read()?.open_table(WAITING)?.len()?)).await
+        self.blocking(|database| Ok(database.begin_read()?.open_table(WAITING)?.len()?)).await
     }
 
     /// How many records were refused and are still kept.
     pub async fn refused(&self) -> Result<u64, SpoolError> {
-        let spool = self.clone();
-        blocking(move || Ok(spool.database.begin_read()?.open_table(REFUSED)?.len()?)).await
+        self.blocking(|database| Ok(database.begin_read()?.open_table(REFUSED)?.len()?)).await
     }
+
+    /// redb waits for the disk.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Database) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        let disk = Arc::clone(&self.disk);
+        tokio::task::spawn_blocking(move || disk.run(run)).await.map_err(|_| SpoolError::Lost)?
+    }
+}
+
+fn settle(database: &Database, Settled { delivered, refused }: &Settled) -> Result<(), SpoolError> {
+    let write = database.begin_write()?;
+    {
+        let mut waiting = write.open_table(WAITING)?;
+        let mut numbers = write.open_table(NUMBERS)?;
+        let mut aside = write.open_table(REFUSED)?;
+        let mut bytes = read(&numbers, "bytes")?;
+        for number in delivered {
+            let Some(text) = waiting.remove(number)? else { continue };
+            bytes = bytes.saturating_sub(size(text.value()));
+        }
+        for number in refused {
+            let Some(text) = waiting.remove(number)? else { continue };
+            bytes = bytes.saturating_sub(size(text.value()));
+            aside.insert(number, text.value())?;
+        }
+        while aside.len()? > REFUSED_MAX {
+            aside.pop_first()?;
+        }
+        numbers.insert("bytes", bytes)?;
+    }
+    write.commit()?;
+    Ok(())
 }
 
 fn read(numbers: &impl ReadableTable<&'static str, u64>, name: &str) -> Result<u64, SpoolError> {
@@ -182,18 +217,14 @@ fn size(text: &[u8]) -> u64 {
     u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
-/// redb waits for the disk.
-async fn blocking<T: Send + 'static>(
-    run: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
-) -> Result<T, SpoolError> {
-    tokio::task::spawn_blocking(run).await.map_err(|_| SpoolError::Lost)?
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use time::macros::datetime;
 
     use super::*;
+    use crate::disk::testing::Flaky;
 
     fn record(n: usize) -> Record {
         Record {
@@ -201,6 +232,10 @@ mod tests {
             body: format!("{{\"n\":{n}}}"),
             at: datetime!(2026-11-20 12:00 UTC),
         }
+    }
+
+    fn delivered(number: u64) -> Settled {
+        Settled { delivered: vec![number], ..Settled::default() }
     }
 
     fn limits() -> Limits {
@@ -217,8 +252,8 @@ mod tests {
         }
         let first = spool.first(2).await.unwrap();
         assert_eq!(first.iter().map(|(_, r)| r.clone()).collect::<Vec<_>>(), [record(0), record(1)]);
-        spool.remove(vec![first[0].0], false).await.unwrap();
-        spool.remove(vec![first[1].0], true).await.unwrap();
+        let settled = Settled { delivered: vec![first[0].0], refused: vec![first[1].0] };
+        spool.settle(settled).await.unwrap();
         drop(spool);
         let spool = Spool::open(&path, &limits()).unwrap();
         spool.push(vec![record(3)]).await.unwrap();
@@ -239,6 +274,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn once_a_full_disk_has_room_again_it_goes_on() {
+        let flaky = Flaky::default();
+        let spool = Spool::on(flaky.disk(), &limits()).unwrap();
+        spool.push(vec![record(0)]).await.unwrap();
+        spool.push(vec![record(1)]).await.unwrap();
+        flaky.full.store(true, Ordering::Relaxed);
+        let long = Record { body: "x".repeat(1 << 20), ..record(9) };
+        for _ in 0..3 {
+            assert!(matches!(spool.push(vec![long.clone()]).await, Err(SpoolError::Disk(_))));
+        }
+        assert!(matches!(spool.settle(delivered(0)).await, Err(SpoolError::Disk(_))));
+        flaky.full.store(false, Ordering::Relaxed);
+        spool.settle(delivered(0)).await.unwrap();
+        spool.push(vec![record(2)]).await.unwrap();
+        let left: Vec<Record> = spool.first(9).await.unwrap().into_iter().map(|(_, r)| r).collect();
+        assert_eq!(left, [record(1), record(2)]);
+    }
+
+    #[tokio::test]
     async fn it_is_bounded() {
         let directory = tempfile::tempdir().unwrap();
         let spool = Spool::open(&directory.path().join("records"), &limits()).unwrap();
@@ -247,7 +301,7 @@ mod tests {
         }
         assert!(matches!(spool.push(vec![record(5)]).await, Err(SpoolError::Full)));
         let first = spool.first(1).await.unwrap()[0].0;
-        spool.remove(vec![first], false).await.unwrap();
+        spool.settle(delivered(first)).await.unwrap();
         assert!(matches!(spool.push(vec![record(5), record(6)]).await, Err(SpoolError::Full)));
         spool.push(vec![record(7)]).await.unwrap();
         let last = spool.first(9).await.unwrap().pop().unwrap();
@@ -258,7 +312,7 @@ mod tests {
         let long = Record { body: "x".repeat(100), ..record(0) };
         spool.push(vec![long.clone()]).await.unwrap();
         assert!(matches!(spool.push(vec![long.clone()]).await, Err(SpoolError::Full)));
-        spool.remove(vec![0], false).await.unwrap();
+        spool.settle(delivered(0)).await.unwrap();
         spool.push(vec![long]).await.unwrap();
     }
 }

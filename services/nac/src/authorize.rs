@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use cache::SpilledRecord;
 use domain::answer::{answer, without_facts};
 use domain::decision::{Answer, Outcome, Reason};
@@ -17,7 +18,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tracing::Instrument;
 use wire::authorize::{AuthorizeAnswer, AuthorizeRequest, read_request, write_answer};
-use wire::fields;
+use wire::{events, fields};
 
 use crate::auth::{Caller, MaybeCaller};
 use crate::{Shared, openapi};
@@ -28,6 +29,9 @@ use crate::{Shared, openapi};
     path = "/v1/nac/authorize",
     tag = "nac",
     operation_id = "authorize",
+    params(("Gatehouse-Tells-Later" = Option<String>, Header,
+        description = "Whatever it says: where the decision cannot be recorded, the answer holds it as `unrecorded`, an \
+            event that `/v1/nac/events` takes later")),
     request_body(content = AuthorizeRequest, examples(
         ("certificate" = (summary = "EAP-TLS with an Intune certificate", value = json!(openapi::certificate_example()))),
         ("mab" = (summary = "MAC authentication on a switch port", value = json!(openapi::mab_example()))),
@@ -44,6 +48,7 @@ use crate::{Shared, openapi};
 pub(crate) async fn authorize(
     State(shared): State<Arc<Shared>>,
     caller: MaybeCaller,
+    headers: HeaderMap,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Json<AuthorizeAnswer>, Problem> {
     let started = Instant::now();
@@ -54,7 +59,8 @@ pub(crate) async fn authorize(
             let request = fields::read(&body, |fields| read_request(fields, caller.edge, caller.site))?;
             let span =
                 tracing::info_span!("decision", decision_id = %id, org = %caller.org, edge = %caller.edge);
-            decided(&shared, caller.org, request, id, now, started).instrument(span).await.map(Json)
+            let asked = Asked { request, tells_later: tells_later(&headers), id, now, started };
+            decided(&shared, caller.org, asked).instrument(span).await.map(Json)
         }
         MaybeCaller::NobodyKnows => {
             let nobody = Caller {
@@ -71,21 +77,30 @@ pub(crate) async fn authorize(
     }
 }
 
-async fn decided(
-    shared: &Shared,
-    org: OrgId,
+/// What an edge asks, and when.
+struct Asked {
     request: AccessRequest,
+    tells_later: bool,
     id: DecisionId,
     now: OffsetDateTime,
     started: Instant,
-) -> Result<AuthorizeAnswer, Problem> {
+}
+
+async fn decided(shared: &Shared, org: OrgId, asked: Asked) -> Result<AuthorizeAnswer, Problem> {
+    let Asked { request, tells_later, id, now, started } = asked;
     let (answer, keys) = decide(shared, org, &request, id, now).await;
     let answer = answer.unwrap_or_else(|| unavailable(id, now));
     let key = session_key(request.session_id.as_deref(), request.mac);
-    let Recorded { record, recorded } =
-        record(shared, org, Deciding { request, answer, keys }, key, started).await?;
+    let deciding = Deciding { request, answer, keys, tells_later };
+    let Recorded { record, recorded, unrecorded } = record(shared, org, deciding, key, started).await?;
     let vendor = record.request.nas.vendor.as_deref();
-    Ok(write_answer(&record.answer, vendor, Some(record.session), recorded))
+    let told = write_answer(&record.answer, vendor, Some(record.session), recorded);
+    Ok(AuthorizeAnswer { unrecorded, ..told })
+}
+
+/// Whether the edge tells later what cannot be recorded now.
+pub(crate) fn tells_later(headers: &HeaderMap) -> bool {
+    headers.contains_key(events::TELLS_LATER)
 }
 
 /// Gathers what a decision needs, and decides: `None` where it could be read nowhere. With the keys under which the
@@ -116,6 +131,8 @@ pub(crate) struct Deciding {
     pub request: AccessRequest,
     pub answer: Answer,
     pub keys: Vec<LookupKey>,
+    /// The edge tells it later where it cannot be recorded now.
+    pub tells_later: bool,
 }
 
 /// A decision, and whether it is kept.
@@ -123,13 +140,15 @@ pub(crate) struct Recorded {
     /// As it is answered: with the address of the client's remediation page.
     pub record: Box<DecisionRecord>,
     pub recorded: bool,
+    /// What the edge is to tell later, without the address.
+    pub unrecorded: Option<Value>,
 }
 
 /// Records a decision under its session's name.
 pub(crate) async fn record(
     shared: &Shared,
     org: OrgId,
-    Deciding { request, answer, keys }: Deciding,
+    Deciding { request, answer, keys, tells_later }: Deciding,
     session_key: Option<String>,
     started: Instant,
 ) -> Result<Recorded, Problem> {
@@ -144,10 +163,20 @@ pub(crate) async fn record(
     shared.metrics.decision(decision, started.elapsed());
     shared.seen.decided(org, record.request.edge, decision.outcome.permit, record.answer.at);
     tracing::debug!(permit = decision.outcome.permit, reason = decision.reason.as_str(), recorded, "decided");
+    let unrecorded = match tells_later && !recorded {
+        true => event_of(&record),
+        false => None,
+    };
     // Only now: an address is personal, and no part of what was decided.
     let mac = record.request.mac;
     shared.pages.lead(&mut record.answer.decision.outcome, org, session, mac);
-    Ok(Recorded { record, recorded })
+    Ok(Recorded { record, recorded, unrecorded })
+}
+
+/// A decision as [`crate::events`] takes it.
+fn event_of(record: &DecisionRecord) -> Option<Value> {
+    let event = events::decision(&record.request, &record.answer, &record.session_key);
+    event.inspect_err(|error| tracing::error!(%error, "a decision cannot be written as an event")).ok()
 }
 
 /// The decision where what it needs could be read nowhere.

@@ -69,6 +69,9 @@ pub struct CommandAnswer {
     /// Later, it is no longer wanted.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
+    /// The same as a span from now on, for edges whose clock may be wrong.
+    #[schema(example = 600)]
+    pub expires_in_seconds: u64,
 }
 
 /// The session to move, in the words that a NAS is told it in (RFC 5176 3).
@@ -333,15 +336,16 @@ fn read_ack(fields: &mut Fields<'_>) -> (Option<NasAnswer>, Option<String>) {
 
 /// With the addresses of remediation pages, where a command leads its client to one.
 pub(crate) fn write_commands(shared: &Shared, caller: Caller, commands: Vec<Delivery>) -> Vec<CommandAnswer> {
+    let now = shared.clock.now();
     let write = |mut delivery: Delivery| {
         let Command { session, mac, to, .. } = &mut delivery.command;
         shared.pages.lead(to, caller.org, *session, *mac);
-        write_command(delivery)
+        write_command(delivery, now)
     };
     commands.into_iter().map(write).collect()
 }
 
-fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
+fn write_command(Delivery { command, request }: Delivery, now: OffsetDateTime) -> CommandAnswer {
     let nas = request.as_ref().map(|request| &request.nas);
     let session = CommandSession {
         id: command.session.uuid(),
@@ -386,5 +390,6 @@ fn write_command(Delivery { command, request }: Delivery) -> CommandAnswer {
         },
         created_at: command.created_at,
         expires_at: command.expires_at,
+        expires_in_seconds: (command.expires_at - now).whole_seconds().try_into().unwrap_or(0),
     }
 }

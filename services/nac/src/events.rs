@@ -1,4 +1,5 @@
-//! `POST /v1/nac/events`: an edge tells what it decided by itself while the cloud was away.
+//! `POST /v1/nac/events`: an edge tells what it decided by itself while the cloud was away, and what the cloud decided
+//! and could record nowhere.
 //!
 //! Each decision bears the edge's own id and is recorded under it, so that telling it twice leaves it once. It is
 //! marked as decided offline, and its session is decided again from what is known by now.
@@ -47,7 +48,7 @@ struct Decided {
     answer: Answer,
 }
 
-/// Takes decisions that an edge made by itself; at most 500 at once.
+/// Takes decisions that an edge made by itself, or that were answered as `unrecorded`; at most 500 at once.
 #[utoipa::path(
     post,
     path = "/v1/nac/events",

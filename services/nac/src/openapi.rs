@@ -334,7 +334,8 @@ pub fn commands_example() -> Value {
                 {"name": "Filter-Id", "value": "quarantine"}
             ]},
         "created_at": "2026-11-20T12:30:00Z",
-        "expires_at": "2026-11-20T12:40:00Z"
+        "expires_at": "2026-11-20T12:40:00Z",
+        "expires_in_seconds": 600
     }]})
 }
 

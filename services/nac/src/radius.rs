@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use cache::SpilledRecord;
 use domain::radius::rest::accounting::{self, Message, Told};
 use domain::radius::rest::{Attributes, Unreadable, answer, request};
@@ -18,9 +18,10 @@ use httpkit::{Json, Problem};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tracing::Instrument;
+use wire::events;
 
 use crate::auth::{Caller, store_away};
-use crate::authorize::{Deciding, Recorded, decide, overloaded, record};
+use crate::authorize::{Deciding, Recorded, decide, overloaded, record, tells_later};
 use crate::{Shared, openapi};
 
 /// Decides what a client may have, for `rlm_rest` with `body = 'json'`.
@@ -33,6 +34,9 @@ use crate::{Shared, openapi};
     path = "/v1/nac/radius/authorize",
     tag = "radius",
     operation_id = "radius_authorize",
+    params(("Gatehouse-Tells-Later" = Option<String>, Header,
+        description = "Whatever it says: where the decision cannot be recorded, the answer holds it as `unrecorded`, an \
+            event that `/v1/nac/events` takes later")),
     request_body(content = Object, description = "The attributes of an Access-Request, as `rlm_rest` writes them",
         examples(("packet" = (summary = "EAP-TLS, after the handshake", value = json!(openapi::packet_example()))))),
     responses(
@@ -47,6 +51,7 @@ use crate::{Shared, openapi};
 pub(crate) async fn authorize(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
+    headers: HeaderMap,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Json<Value>, Problem> {
     let started = Instant::now();
@@ -59,12 +64,15 @@ pub(crate) async fn authorize(
         let (answer, keys) = decide(&shared, caller.org, &asked.request, id, now).await;
         // What was decided before is better than a denial that knows nothing.
         let answer = answer.ok_or_else(store_away)?;
-        let deciding = Deciding { request: asked.request, answer, keys };
-        let Recorded { record, recorded } =
+        let deciding = Deciding { request: asked.request, answer, keys, tells_later: tells_later(&headers) };
+        let Recorded { record, recorded, unrecorded } =
             record(&shared, caller.org, deciding, asked.session_key, started).await?;
         let vendor = record.request.nas.vendor.as_deref();
         let mut told = answer::write(&record.answer, vendor, Some(&record.session_key), recorded);
         answer::name_client(&mut told, record.request.user_name.as_deref(), attributes.first("User-Name"));
+        if let Some(unrecorded) = unrecorded {
+            told[events::UNRECORDED] = unrecorded;
+        }
         Ok(Json(told))
     }
     .instrument(span)

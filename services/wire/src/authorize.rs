@@ -7,6 +7,7 @@ use domain::request::{AccessRequest, Certificate, Nas};
 use domain::resolver::{MatchKey, MatchStrength};
 use domain::{DeviceId, EdgeId, SessionId, SiteId};
 use serde::Serialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -150,6 +151,11 @@ pub struct AuthorizeAnswer {
     pub session_id: Option<uuid::Uuid>,
     /// Whether the decision is kept. Where not, report it again later.
     pub recorded: bool,
+    /// The decision as `/v1/nac/events` takes it; there where it is not kept, and `Gatehouse-Tells-Later` was asked
+    /// with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub unrecorded: Option<Value>,
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
@@ -313,6 +319,7 @@ pub fn write_answer(
         },
         session_id: session.map(SessionId::uuid),
         recorded,
+        unrecorded: None,
         at: *at,
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod authorize;
 pub mod bundle;
+pub mod events;
 pub mod fields;
 pub mod report;
 pub mod schema;

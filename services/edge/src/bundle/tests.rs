@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use domain::bundle::Fallback;
 use domain::resolver::LookupKey;
 use domain::snapshot::OrgSettings;
@@ -7,6 +9,7 @@ use uuid::Uuid;
 use wire::bundle::{PublicKey, Signer, digest_of, fact_texts, hash_of};
 
 use super::*;
+use crate::disk::testing::Flaky;
 
 /// Of RFC 8410 10.3.
 const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
@@ -22,9 +25,10 @@ fn trust() -> Trust {
     }
 }
 
+/// From version 6 on with one client more.
 fn bundle(version: i64) -> SignedBundle {
-    let key: LookupKey = "mac:d46e0e022896".parse().unwrap();
-    let facts = fact_texts(None, [&key], []).unwrap();
+    let keys: [LookupKey; 2] = ["mac:d46e0e022896", "mac:d46e0e022897"].map(|key| key.parse().unwrap());
+    let facts = fact_texts(None, keys.iter().take(if version < 6 { 1 } else { 2 }), []).unwrap();
     let manifest = Manifest {
         org: OrgId(Uuid::from_u128(2)),
         site: SiteId(Uuid::from_u128(3)),
@@ -86,6 +90,24 @@ async fn what_is_on_disk_is_believed_no_more_than_what_comes() {
     assert_eq!(version(&bundles), None);
     drop(bundles);
     assert_eq!(version(&Bundles::open(&path, trust()).unwrap()), None);
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_no_bundle_from_being_used_and_gets_it_later() {
+    let flaky = Flaky::default();
+    let bundles = Bundles::on(flaky.disk(), trust()).unwrap();
+    take(&bundles, bundle(5)).await.unwrap();
+    flaky.full.store(true, Ordering::Relaxed);
+    for next in [6, 7] {
+        assert!(matches!(take(&bundles, bundle(next)).await, Err(RenewError::Disk(_))));
+        assert_eq!(version(&bundles), Some(next), "decided from all the same");
+    }
+    flaky.full.store(false, Ordering::Relaxed);
+    // A difference to what the disk does not hold.
+    let unchanged = SignedBundle { since: Some(7), facts: FactTexts::new(), ..bundle(8) };
+    take(&bundles, unchanged).await.unwrap();
+    drop(bundles);
+    assert_eq!(version(&Bundles::on(flaky.disk(), trust()).unwrap()), Some(8));
 }
 
 #[tokio::test]

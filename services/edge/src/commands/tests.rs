@@ -2,12 +2,13 @@ use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::post;
-use domain::time::{Clock as _, SystemClock};
+use domain::time::{Clock as _, ManualClock, SystemClock};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::spool::Spool;
+use crate::stub_cloud::config;
 use crate::testing::{Manner, StubNas, attribute};
 
 type Acks = Arc<Mutex<Vec<(String, Value)>>>;
@@ -21,6 +22,11 @@ struct World {
 
 impl World {
     async fn new(manner: Manner) -> Self {
+        Self::with(manner, Arc::new(SystemClock), "").await
+    }
+
+    /// With a clock of its own, and further limits.
+    async fn with(manner: Manner, clock: SharedClock, limits: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let acks = Acks::default();
         let kept = Arc::clone(&acks);
@@ -35,29 +41,22 @@ impl World {
 
         let nas = StubNas::start("s3cret", manner).await;
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("edge.toml");
-        let text = format!(
+        let more = format!(
             r#"
-            directory = "{}"
-            [cloud]
-            url = "http://{url}"
-            token = "ghe_AAAAAAAAAAAAAAAAAAAAAQAAAAAAAAAAAAAAAAAAAAI_x"
             [limits]
             coa_retransmit_milliseconds = 100
             coa_transmissions_max = 2
+            {limits}
             [[nas]]
             network = "192.0.2.7"
             address = "{}"
             port = {}
             secret = "s3cret"
             "#,
-            directory.path().display(),
             nas.address.ip(),
             nas.address.port(),
         );
-        std::fs::write(&file, text).unwrap();
-        let config = EdgeConfig::read(&file).unwrap();
-        let clock: SharedClock = Arc::new(SystemClock);
+        let config = config(directory.path(), &format!("http://{url}"), &more);
         let spool = Spool::open(&directory.path().join("spool.redb"), &config.limits).unwrap();
         let cloud = Arc::new(Cloud::new(&config, Arc::clone(&clock)).unwrap());
         let courier = Courier::new(Arc::clone(&cloud), spool, Arc::clone(&clock), &config.limits);
@@ -68,6 +67,17 @@ impl World {
             acks,
             _directory: directory,
         }
+    }
+
+    /// Waits until the NAS was told of so many sessions.
+    async fn told_of(&self, count: usize) {
+        for _ in 0..400 {
+            if self.told().len() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{:?}", self.told());
     }
 
     async fn acks(&self, count: usize) -> Vec<(String, Value)> {
@@ -106,10 +116,9 @@ fn command(n: u128, session: u128, nas: &str, lasts: i64) -> Command {
 async fn of_one_session_in_order_and_of_several_at_once() {
     let world = World::new(Manner::Silent).await;
     let here = "192.0.2.7";
-    world
-        .dispatcher
-        .accept(vec![command(1, 10, here, 60), command(2, 10, here, 60), command(3, 11, here, 60)])
-        .await;
+    world.dispatcher.accept(vec![command(1, 10, here, 60), command(3, 11, here, 60)]).await;
+    world.told_of(2).await;
+    world.dispatcher.accept(vec![command(2, 10, here, 60)]).await;
     let acks = world.acks(3).await;
     assert!(acks.iter().all(|(_, body)| body["result"] == "timeout"), "{acks:?}");
     let told = world.told();
@@ -154,4 +163,47 @@ async fn what_is_over_or_for_nobody_is_not_sent() {
     assert_eq!((&acks[0].1["result"], &acks[0].1["error_cause"]), (&json!("nak"), &json!(403)));
     assert!(world.told().is_empty());
     assert_eq!(acks.len(), 1, "the cloud lets it expire by itself");
+}
+
+#[tokio::test]
+async fn a_wrong_clock_keeps_no_command_back() {
+    let ahead = SystemClock.now() + time::Duration::minutes(10);
+    let world = World::with(Manner::Ack, Arc::new(ManualClock::new(ahead)), "").await;
+    let wanted = |n, seconds| Command { expires_in_seconds: Some(seconds), ..command(n, n, "192.0.2.7", 60) };
+    // The first is over already, and one is wanted for longer than there is time.
+    world.dispatcher.accept(vec![wanted(1, 0), wanted(2, u64::MAX), wanted(3, 60)]).await;
+    world.acks(1).await;
+    assert_eq!(world.told(), ["3/3"]);
+}
+
+#[tokio::test]
+async fn what_waited_for_its_nas_is_looked_at_again() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let world = World::with(Manner::Silent, clock.clone(), "coa_per_nas_max = 1").await;
+    let here = "192.0.2.7";
+    world.dispatcher.accept(vec![command(1, 10, here, 600)]).await;
+    world.told_of(1).await;
+    world
+        .dispatcher
+        .accept(vec![
+            command(2, 11, here, 60),
+            command(3, 12, here, 600),
+            command(4, 13, here, 600),
+            command(5, 13, here, 600),
+        ])
+        .await;
+    clock.advance(time::Duration::minutes(2));
+    world.nas.behave(Manner::Ack);
+    let mut acked: Vec<String> = world.acks(3).await.into_iter().map(|(id, _)| id).collect();
+    acked.sort();
+    assert_eq!(acked, [1, 3, 5].map(|n| Uuid::from_u128(n).to_string()));
+    let mut told = world.told();
+    told.sort();
+    assert_eq!(told, ["10/1", "12/3", "13/5"], "neither what is over nor what a newer one replaced");
+    for request in world.nas.received() {
+        let waited = attribute(&request, 44).unwrap() != b"10/1";
+        let at = u32::from_be_bytes(attribute(&request, 55).unwrap().try_into().unwrap());
+        let now = clock.now().unix_timestamp();
+        assert_eq!(i64::from(at) == now, waited, "Event-Timestamp is when it was sent: {at} {now}");
+    }
 }

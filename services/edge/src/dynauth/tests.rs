@@ -19,6 +19,12 @@ fn limits() -> Limits {
     }
 }
 
+impl DynAuth {
+    async fn send(&self, nas: SocketAddr, order: &Order, secret: &[u8]) -> std::io::Result<Answered> {
+        Ok(self.turn(nas).await?.send(order, secret).await)
+    }
+}
+
 fn disconnect(session: &str) -> Order {
     let name = SessionName { acct_session_id: Some(session.to_owned()), ..SessionName::default() };
     let now = datetime!(2026-11-20 12:00 UTC);

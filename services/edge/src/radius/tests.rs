@@ -19,18 +19,30 @@ fn attributes() -> Attributes {
 
 /// A response as a NAS makes it, with or without Message-Authenticator.
 fn response(request: &Request, code: u8, attributes: &[u8], signed: bool, secret: &[u8]) -> Vec<u8> {
-    let length = HEADER_BYTES + attributes.len() + if signed { 18 } else { 0 };
+    response_over(request, code, attributes, signed.then(|| request.authenticator()), secret)
+}
+
+/// The same, with a Message-Authenticator over the given authenticator.
+fn response_over(
+    request: &Request,
+    code: u8,
+    attributes: &[u8],
+    over: Option<&[u8]>,
+    secret: &[u8],
+) -> Vec<u8> {
+    let length = HEADER_BYTES + attributes.len() + if over.is_some() { 18 } else { 0 };
     let mut bytes = vec![code, request.identifier()];
     bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
-    bytes.extend(request.authenticator());
+    bytes.extend(over.unwrap_or(request.authenticator()));
     bytes.extend(attributes);
-    if signed {
+    if over.is_some() {
         bytes.extend([80, 18]);
         bytes.extend([0; 16]);
         let signature = hmac_md5(secret, &[&bytes]);
         let at = bytes.len() - 16;
         bytes[at..].copy_from_slice(&signature);
     }
+    bytes[4..20].copy_from_slice(request.authenticator());
     let authenticator = md5(&[&bytes, secret]);
     bytes[4..20].copy_from_slice(&authenticator);
     bytes
@@ -65,6 +77,21 @@ fn an_answer_is_believed_only_from_who_knows_the_secret() {
     );
     bytes.extend([9; 12]);
     assert!(!request.is_answered_by(&Packet::read(&bytes).unwrap(), b"s3cret"));
+}
+
+/// As RFC 5176 3.4 has it, over the request's authenticator; as FreeRADIUS 3 does it, over zeroes; over nothing else.
+#[test]
+fn a_message_authenticator_is_over_the_request_or_over_zeroes() {
+    for (ask, ack) in [(code::COA_REQUEST, code::COA_ACK), (code::DISCONNECT_REQUEST, code::DISCONNECT_NAK)] {
+        let request = Request::new(ask, 7, &attributes(), b"s3cret");
+        for (over, believed) in [(request.authenticator(), true), (&[0; 16][..], true), (&[1; 16][..], false)]
+        {
+            let bytes = response_over(&request, ack, &[101, 6, 0, 0, 1, 0xf7], Some(over), b"s3cret");
+            let packet = Packet::read(&bytes).unwrap();
+            assert_eq!(request.is_answered_by(&packet, b"s3cret"), believed, "{ask} {over:?}");
+            assert!(!request.is_answered_by(&packet, b"other"));
+        }
+    }
 }
 
 #[test]

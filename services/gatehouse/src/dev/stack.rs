@@ -224,10 +224,11 @@ impl Ports {
             dashboard: data.port("dashboard", 8400)?,
             nac: data.port("nac", 8401)?,
             simulator: data.port("simulator", 8402)?,
+            // Not 8410, where an agent beside a FreeRADIUS on this machine listens; nor under a name that may remember it.
             admin: [
-                data.port("admin-dashboard", 8410)?,
-                data.port("admin-nac", 8411)?,
-                data.port("admin-sync", 8412)?,
+                data.port("dashboard-admin", 8420)?,
+                data.port("nac-admin", 8421)?,
+                data.port("sync-admin", 8422)?,
             ],
         })
     }
@@ -279,4 +280,22 @@ fn sibling(name: &str) -> anyhow::Result<PathBuf> {
         program.display()
     );
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agents_port_is_left_to_the_agent() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = Data::open(directory.path()).unwrap().unwrap();
+        // What an earlier release remembered.
+        for (name, port) in [("admin-dashboard", "8410"), ("admin-nac", "8411"), ("admin-sync", "8412")] {
+            std::fs::write(data.path("ports").join(name), port).unwrap();
+        }
+        let ports = Ports::choose(&data).unwrap();
+        let all = [&[ports.dashboard, ports.nac, ports.simulator][..], &ports.admin].concat();
+        assert!(!all.contains(&8_410), "{all:?}");
+    }
 }

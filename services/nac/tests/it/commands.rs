@@ -40,9 +40,12 @@ async fn a_command_is_handed_out_until_it_is_acknowledged() {
                "nas_ip": "192.0.2.7", "nas_identifier": "ap-1", "nas_vendor": "juniper", "nas_port_id": null})
     );
     assert_eq!(command["to"]["vlan"], "99");
+    assert_eq!(command["expires_in_seconds"], 600);
     assert!(fetch(&process, &tenant, 0).await.is_empty(), "the edge is at it");
     world.advance(31);
-    assert_eq!(fetch(&process, &tenant, 0).await.len(), 1, "nothing was heard of it");
+    let again = fetch(&process, &tenant, 0).await;
+    assert_eq!(again.len(), 1, "nothing was heard of it");
+    assert_eq!(again[0]["expires_in_seconds"], 569);
 
     let ack = format!("/v1/nac/commands/{id}/ack");
     let nak = json!({"result": "nak", "error_cause": 503, "message": "Session Context Not Found"});

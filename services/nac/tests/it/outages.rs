@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{COMPLIANT, NONCOMPLIANT, World, eventually};
+use crate::world::{COMPLIANT, NONCOMPLIANT, World, eventually, post};
 
 #[tokio::test]
 async fn postgres_away_decisions_go_on_and_none_is_lost_or_doubled() {
@@ -141,6 +141,63 @@ async fn with_both_away_memory_decides_and_says_that_it_is_not_recorded() {
         answer["vlan"] == "99" && answer["recorded"] == true
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_recorded_nowhere_is_told_again_by_the_edge_and_is_there_once() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let plain = json!({"mac": COMPLIANT, "auth_type": "mab", "session_id": "s-1"});
+    let attribute = |text: &str| json!({"type": "string", "value": [text]});
+    let packet = json!({
+        "User-Name": attribute(COMPLIANT), "Calling-Station-Id": attribute(COMPLIANT),
+        "Service-Type": attribute("Call-Check"), "Acct-Session-Id": attribute("s-2"),
+    });
+    let asked = [("/v1/nac/authorize", plain), ("/v1/nac/radius/authorize", packet)];
+    for (path, body) in &asked {
+        assert_eq!(process.post(path, &tenant.token, body).await.status, StatusCode::OK);
+    }
+    let before = world.count("SELECT count(*) FROM event").await;
+    world.postgres.cut();
+    world.redis.cut();
+    let mut events = Vec::new();
+    for (path, body) in &asked {
+        world.advance(1);
+        let answer = process.post(path, &tenant.token, body).await.body;
+        assert_eq!(answer.get("unrecorded"), None, "nobody asked for it: {answer}");
+        let mut request = post(path, &tenant.token, body.to_string());
+        request.headers_mut().insert("gatehouse-tells-later", "yes".parse().unwrap());
+        let answer = process.send(request).await.body;
+        let id = answer.get("decision_id").unwrap_or(&answer["control:Gatehouse-Decision-Id"]["value"]);
+        assert_eq!((&answer["unrecorded"]["type"], &answer["unrecorded"]["id"]), (&json!("decision"), id));
+        events.push(answer["unrecorded"].clone());
+    }
+    let told = json!({"events": events});
+    let again = process.post("/v1/nac/events", &tenant.token, &told).await;
+    assert_eq!(again.status, StatusCode::SERVICE_UNAVAILABLE, "{}", again.body);
+    world.postgres.mend();
+    world.redis.mend();
+    for _ in 0..2 {
+        eventually("it is taken", || async {
+            let answer = process.post("/v1/nac/events", &tenant.token, &told).await;
+            answer.status == StatusCode::OK && answer.body == json!({"taken": 2, "refused": []})
+        })
+        .await;
+    }
+    assert_eq!(world.count("SELECT count(*) FROM event").await, before + 2);
+    for event in &events {
+        // As it would have been written then: under its id, at its moment.
+        let there: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM event WHERE id = $1::uuid AND at = $2::timestamptz AND permit AND vlan = '30'",
+        )
+        .bind(event["id"].as_str())
+        .bind(event["answer"]["at"].as_str())
+        .fetch_one(&world.admin)
+        .await
+        .unwrap();
+        assert_eq!(there, 1, "{event}");
+    }
 }
 
 #[tokio::test]

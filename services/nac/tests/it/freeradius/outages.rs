@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::certs::Authority;
-use super::rig::Rig;
+use super::rig::{Rig, mab};
 use super::{site, tls, url_of};
 use crate::world::{COMPLIANT, NONCOMPLIANT, eventually};
 
@@ -41,6 +41,51 @@ async fn the_last_decision_holds_and_an_unknown_client_stays_out() {
     site.world.postgres.cut();
     site.world.redis.cut();
     assert_eq!(site.rig.mab(COMPLIANT).await.vlan(), Some("30"));
+}
+
+#[tokio::test]
+async fn the_last_decision_holds_at_every_access_point_of_the_network() {
+    let mut site = site().await;
+    site.rig.start().await;
+    let wired = mab(COMPLIANT);
+    let wireless = wired.replace("Ethernet", "Wireless-802.11");
+    let called = |station: &str| format!("{wireless}\nCalled-Station-Id = \"{station}\"");
+    let aruba = |station, ssid| format!("{}\nAruba-Essid-Name = \"{ssid}\"", called(station));
+    let cisco = |station, ssid| {
+        format!("{}\nCisco-AVPair = \"service-type=x\"\nCisco-AVPair += \"ssid={ssid}\"", called(station))
+    };
+    // What was decided, the same client elsewhere, and in another network.
+    let networks = [
+        (
+            called("5C-5B-35-00-00-01:corp"),
+            called("5C-5B-35-00-00-02:corp"),
+            Some(called("5C-5B-35-00-00-01:guest")),
+        ),
+        (
+            aruba("5C-5B-35-00-01-01", "lab"),
+            aruba("5C-5B-35-00-01-02", "lab"),
+            Some(aruba("5C-5B-35-00-01-01", "hall")),
+        ),
+        (
+            cisco("5C-5B-35-00-02-01", "yard"),
+            cisco("5C-5B-35-00-02-02", "yard"),
+            Some(cisco("5C-5B-35-00-02-01", "roof")),
+        ),
+        (format!("{wired}\nCalled-Station-Id = \"5C-5B-35-00-03-01\""), wired, None),
+    ];
+    let ask = async |packet: &str| site.rig.packet(site.rig.auth_port, "auth", packet).await;
+    for (here, ..) in &networks {
+        assert_eq!(ask(here).await.vlan(), Some("30"), "{here}");
+    }
+    site.wire.cut();
+    for (here, there, other) in &networks {
+        for packet in [here, there] {
+            assert_eq!(ask(packet).await.vlan(), Some("30"), "{packet}");
+        }
+        if let Some(other) = other {
+            assert!(ask(other).await.is_reject(), "{other}");
+        }
+    }
 }
 
 #[tokio::test]
