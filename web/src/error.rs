@@ -81,6 +81,13 @@ impl ErrorWords {
         Self::with(status, title, text.to_owned())
     }
 
+    /// The whole request took longer than a request may.
+    pub(crate) fn too_slow() -> Self {
+        let text = "It was given up. Where you sent a form, look whether it was done before you send it again; where \
+                    you searched, choose a shorter time window.";
+        Self::with(StatusCode::GATEWAY_TIMEOUT, "That took too long", text.to_owned())
+    }
+
     fn with(status: StatusCode, title: &str, text: String) -> Self {
         Self { status, title: title.to_owned(), text, sign_in: "/sign-in".to_owned() }
     }

@@ -101,6 +101,12 @@ pub(crate) fn count(n: i64) -> String {
     if n < 0 { format!("−{out}") } else { out }
 }
 
+/// A count that stops at a limit says so: `10 000 or more`.
+pub(crate) fn capped(n: i64, max: i64) -> String {
+    let text = count(n);
+    if n >= max { format!("{text} or more") } else { text }
+}
+
 /// `12.3 MB`, in powers of 1000.
 pub(crate) fn bytes(n: i64) -> String {
     let mut unit = "B";
@@ -164,6 +170,8 @@ mod tests {
     fn numbers() {
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(count(-12), "−12");
+        assert_eq!(capped(999, 1000), "999");
+        assert_eq!(capped(1000, 1000), "1\u{202f}000 or more");
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(12_340_000), "12.3 MB");
         assert_eq!(percent(1, 100_000), "< 0.1 %");

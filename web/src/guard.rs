@@ -32,6 +32,13 @@ fn refused() -> axum::response::Response {
     response
 }
 
+/// What was asked for is given up, in time for a page to say so.
+fn too_slow() -> axum::response::Response {
+    let mut response = StatusCode::GATEWAY_TIMEOUT.into_response();
+    response.extensions_mut().insert(ErrorWords::too_slow());
+    response
+}
+
 /// A handler panicked: the log has the whole story, the visitor a page.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
 pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> axum::response::Response {
@@ -121,7 +128,13 @@ pub(crate) async fn error_pages(
 ) -> axum::response::Response {
     let theme = Theme::of(&CookieJar::from_headers(request.headers()));
     let context = request.extensions().get::<RequestContext>().cloned();
-    let response = next.run(request).await;
+    let answer = next.run(request);
+    let response = match &context {
+        Some(context) => {
+            tokio::time::timeout_at(context.answer_by(), answer).await.unwrap_or_else(|_| too_slow())
+        }
+        None => answer.await,
+    };
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || is_page(&response) {
         return response;

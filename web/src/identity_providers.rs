@@ -16,7 +16,7 @@ use crate::app::App;
 
 pub(crate) use link::begin_for;
 // For templates.
-pub(crate) use work::{about, clock_rows, figure, is_due, job_words};
+pub(crate) use work::{clock_rows, figure, is_due, job_words};
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()

@@ -12,6 +12,7 @@
 mod app;
 mod assets;
 mod auth_policies;
+mod candidates;
 mod chart;
 mod clients;
 mod clouds;
@@ -26,6 +27,7 @@ mod identity_providers;
 mod labels;
 mod live;
 mod overview;
+mod paging;
 mod policy_file;
 mod preferences;
 mod remediation;

@@ -18,6 +18,9 @@ use crate::app::App;
 use crate::error::PageError;
 use crate::visit::Member;
 
+/// What a stream is made of.
+type Item = Result<Event, Infallible>;
+
 /// Messages that a slow browser may be behind.
 const BEHIND_MAX: usize = 4;
 
@@ -86,13 +89,13 @@ pub(crate) fn feed<F: Feed>(app: App, member: Member, feed: F) -> Response {
 }
 
 /// An answer of the events that come through `receive`.
-pub(crate) fn respond(receive: mpsc::Receiver<Result<Event, Infallible>>) -> Response {
+pub(crate) fn respond(receive: mpsc::Receiver<Item>) -> Response {
     let stream = tokio_stream::wrappers::ReceiverStream::new(receive);
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
 /// A channel to [`respond`] from.
-pub(crate) fn channel() -> (Sender<Result<Event, Infallible>>, mpsc::Receiver<Result<Event, Infallible>>) {
+pub(crate) fn channel() -> (Sender<Item>, mpsc::Receiver<Item>) {
     mpsc::channel(BEHIND_MAX)
 }
 
@@ -111,7 +114,7 @@ impl<P: Part> Feed for Renewed<P> {
     async fn look(&mut self, app: &App, member: &Member) -> Result<News, PageError> {
         Ok(match self.part.render(app, member).await? {
             None => News::Over,
-            Some(html) if html == self.last => News::Nothing,
+            Some(html) if without_ages(&html) == without_ages(&self.last) => News::Nothing,
             Some(html) => {
                 let event = Event::default().data(&html);
                 self.last = html;
@@ -119,6 +122,21 @@ impl<P: Part> Feed for Renewed<P> {
             }
         })
     }
+}
+
+/// A part without the texts of its ages (`ui::ago`), which browsers move on by themselves: to send it for their sake
+/// would tear it from under whoever reads it.
+fn without_ages(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some(at) = rest.find(" data-age=") {
+        let end = rest[at..].find('>').map_or(rest.len(), |end| at + end + 1);
+        out.push_str(&rest[..end]);
+        rest = &rest[end..];
+        rest = &rest[rest.find('<').unwrap_or(rest.len())..];
+    }
+    out.push_str(rest);
+    out
 }
 
 fn run<F: Feed>(
@@ -173,11 +191,7 @@ impl Ear<()> {
 
 impl<S: Stream<Item = BusEvent> + Unpin> Ear<S> {
     /// Waits for the time to look. `false`: the stream is over.
-    async fn wait(
-        &mut self,
-        send: &Sender<Result<Event, Infallible>>,
-        is_concerned: impl Fn(&BusMessage) -> bool,
-    ) -> bool {
+    async fn wait(&mut self, send: &Sender<Item>, is_concerned: impl Fn(&BusMessage) -> bool) -> bool {
         // One moment for all signals: those of others, however many, must not put the look off.
         let look_at = tokio::time::Instant::now() + self.pace.look_every;
         loop {
@@ -196,5 +210,29 @@ impl<S: Stream<Item = BusEvent> + Unpin> Ear<S> {
                 Ok(Some(BusEvent::Lost)) | Err(_) => return true,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+    use time::macros::datetime;
+
+    use super::without_ages;
+    use crate::ui;
+
+    #[test]
+    fn ages_alone_are_no_news() {
+        let at = datetime!(2026-11-20 12:00 UTC);
+        let part = |at, seconds, word| {
+            let now = at + Duration::seconds(seconds);
+            format!("<p>It called {}, {word} {}.</p>", ui::ago(at, now), ui::when(at, now))
+        };
+        assert_ne!(part(at, 3, "and"), part(at, 9, "and"));
+        assert_eq!(without_ages(&part(at, 3, "and")), without_ages(&part(at, 9, "and")));
+        assert_ne!(without_ages(&part(at, 3, "and")), without_ages(&part(at, 3, "or")));
+        let later = at + Duration::SECOND;
+        assert_ne!(without_ages(&part(at, 3, "and")), without_ages(&part(later, 3, "and")));
+        assert_eq!(without_ages("x <b data-age="), "x <b data-age=");
     }
 }

@@ -157,7 +157,11 @@ pub(crate) struct Shell {
     pub flash: Option<Flash>,
     pub holds: Vec<HoldBanner>,
     pub now: OffsetDateTime,
+    /// A page to come back to.
     pub path: String,
+    /// Whether the page answers a GET. What answers a form may show what is shown once, or hold what was typed: the
+    /// colours are then changed in place, or not at all.
+    pub is_get: bool,
 }
 
 impl Shell {
@@ -172,6 +176,7 @@ impl Shell {
             holds: Vec::new(),
             now,
             path: "/".to_owned(),
+            is_get: true,
         }
     }
 }

@@ -8,6 +8,8 @@ use domain::compliance::{Literal, Verdict};
 use domain::event::EventKind;
 use domain::link::LinkState;
 use domain::resolver::MatchStrength;
+use store::views::COUNT_MAX;
+use store::views::hits::HITS_MAX;
 use time::OffsetDateTime;
 
 use crate::{assets, format};
@@ -246,6 +248,16 @@ pub(crate) fn at(at: impl Instant, now: impl Instant) -> Html {
 /// A number with thin spaces between its thousands.
 pub(crate) fn count(n: impl Value<i64>) -> String {
     format::count(n.value())
+}
+
+/// A count that the views stop at [`COUNT_MAX`]: `100 000 or more`.
+pub(crate) fn about(n: impl Value<i64>) -> String {
+    format::capped(n.value(), COUNT_MAX)
+}
+
+/// A rule's hits, that the views stop counting at [`HITS_MAX`]: `10 000 or more`.
+pub(crate) fn hits(n: impl Value<i64>) -> String {
+    format::capped(n.value(), HITS_MAX)
 }
 
 /// `20 Nov 12:34:56 UTC`

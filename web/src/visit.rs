@@ -24,8 +24,10 @@ pub(crate) struct Visit {
     pub session: Session,
     pub person: Option<Person>,
     pub theme: Theme,
-    /// Path and query, to come back to.
+    /// Path and query of a page to come back to: this one, or the first one where a form was sent, since its address
+    /// need not answer a GET.
     pub path: String,
+    pub is_get: bool,
     pub now: OffsetDateTime,
 }
 
@@ -38,12 +40,14 @@ impl FromRequestParts<App> for Visit {
         let person = session.get::<Person>(key::PERSON).await?;
         // The organization's routes are nested, and see only what is left of the path.
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
-        let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+        let is_get = parts.method == Method::GET;
+        let path = uri.path_and_query().filter(|_| is_get).map_or("/", |p| p.as_str()).to_owned();
         Ok(Self {
             session,
             person,
             theme: Theme::of(&CookieJar::from_headers(&parts.headers)),
             path,
+            is_get,
             now: app.now(),
         })
     }
@@ -65,6 +69,7 @@ impl Visit {
             holds: Vec::new(),
             now: self.now,
             path: self.path.clone(),
+            is_get: self.is_get,
         })
     }
 
@@ -88,7 +93,7 @@ impl FromRequestParts<App> for Visitor {
         match visit.person.clone() {
             Some(person) => Ok(Self { visit, person }),
             None => Err(PageError::SignedOut {
-                return_to: (parts.method == Method::GET && wants_page(parts)).then(|| visit.path.clone()),
+                return_to: (visit.is_get && wants_page(parts)).then(|| visit.path.clone()),
             }),
         }
     }

@@ -35,6 +35,7 @@ struct Inner {
     id: String,
     org: OnceLock<OrgId>,
     edge: OnceLock<EdgeId>,
+    answer_by: tokio::time::Instant,
 }
 
 impl RequestContext {
@@ -42,6 +43,12 @@ impl RequestContext {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0.id
+    }
+
+    /// When the request is cut off. Who gives up by then can say so in a form of its own; a problem is told otherwise.
+    #[must_use]
+    pub fn answer_by(&self) -> tokio::time::Instant {
+        self.0.answer_by
     }
 
     /// The organization in whose name the caller acts, for the log line.
@@ -103,7 +110,9 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = inbound_id(request.headers())
             .unwrap_or_else(|| self.with.ids.uuid(self.with.clock.now()).to_string());
-        let context = RequestContext(Arc::new(Inner { id, org: OnceLock::new(), edge: OnceLock::new() }));
+        let answer_by = tokio::time::Instant::now() + self.with.timeout;
+        let context =
+            RequestContext(Arc::new(Inner { id, org: OnceLock::new(), edge: OnceLock::new(), answer_by }));
         let line = Line {
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
@@ -112,7 +121,6 @@ where
             status: None,
         };
         request.extensions_mut().insert(context.clone());
-        let timeout = self.with.timeout;
         // A handler may panic before its first await, too.
         let inner = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         Box::pin(async move {
@@ -120,7 +128,10 @@ where
             let mut line = line;
             let answered = match inner {
                 Err(panic) => Ok(Err(panic)),
-                Ok(future) => tokio::time::timeout(timeout, AssertUnwindSafe(future).catch_unwind()).await,
+                // Polls the future first: an answer of its own at the same moment wins.
+                Ok(future) => {
+                    tokio::time::timeout_at(answer_by, AssertUnwindSafe(future).catch_unwind()).await
+                }
             };
             let mut response = match answered {
                 Ok(Ok(Ok(response))) => response.into_response(),

@@ -1,4 +1,4 @@
-//! A tenant's organization: the first sign-in may create it, others are told whom to ask.
+//! A tenant's organization: the first sign-in may create it, and the tenant's administrators may join it.
 
 use domain::OrgId;
 use serde_json::json;
@@ -22,9 +22,9 @@ pub enum HomeOrg {
         org: OrgId,
         name: String,
         member: bool,
-        /// Whom to ask; empty for guests, who need not know.
+        /// Who administers it; empty for guests, who need not know.
         admins: Vec<String>,
-        /// Entra ID vouches that they administer the tenant: they may join as admin, unasked.
+        /// Entra ID vouches that they administer the tenant: they may join as admin. There is no other way in.
         may_join: bool,
     },
 }
@@ -48,7 +48,7 @@ pub enum CreateOrgError {
 pub enum JoinError {
     #[error("the tenant has no organization")]
     Absent,
-    #[error("only a Global Administrator or Privileged Role Administrator of the tenant may join unasked")]
+    #[error("only a Global Administrator or Privileged Role Administrator of the tenant may join")]
     NotPrivileged { admins: Vec<String> },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -93,11 +93,12 @@ impl JoinError {
 
 fn ask(admins: &[String]) -> Words {
     let whom = match admins {
-        [] => "Ask your administrators to add you.".to_owned(),
-        names => format!("Ask one of its admins to add you: {}.", names.join(", ")),
+        [] => String::new(),
+        names => format!(" Its admins are: {}.", names.join(", ")),
     };
     let remedy = format!(
-        "{whom} Global Administrators and Privileged Role Administrators of the tenant may join unasked."
+        "Only a Global Administrator or Privileged Role Administrator of the tenant can join it, by signing in here with \
+         that role.{whom}"
     );
     Words::new(
         "Your tenant has an organization already",

@@ -19,6 +19,9 @@ use mac_address::MacAddress;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+/// Counting stops here: a page says "or more".
+pub const COUNT_MAX: i64 = 100_000;
+
 /// Where a page of rows ended, newest first: the next one begins behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {

@@ -16,14 +16,13 @@ use store::views::hits::Hits;
 
 use crate::app::App;
 use crate::error::PageError;
+use crate::paging;
 use crate::session::Flash;
 use crate::shell::{Area, Shell, page, page_as};
 use crate::ui;
 use crate::visit::Member;
 
 use super::describe::{ChangeLine, TableRow, changes, marked_rows, rows};
-
-const PAGE: i64 = 50;
 
 #[derive(Template)]
 #[template(path = "auth_policies/versions.html")]
@@ -65,15 +64,13 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, PageError> {
     let mut tx = member.tx(&app).await?;
-    let versions = store::policies::versions(&mut tx, query.before, PAGE + 1).await?;
+    let mut versions = store::policies::versions(&mut tx, query.before, paging::ASKED).await?;
     tx.commit().await?;
-    let mut versions = versions;
-    let more = i64::try_from(versions.len()).unwrap_or(i64::MAX) > PAGE;
-    versions.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));
+    let older = paging::cut(&mut versions, |row| row.version);
     page(&ListPage {
         shell: member.shell(Area::AuthPolicies).await?,
         base: member.path("auth-policies"),
-        older: versions.last().filter(|_| more).map(|row| row.version),
+        older,
         versions,
         live: member.org.policy_version,
     })
@@ -101,7 +98,7 @@ pub(super) async fn one(
     let before = store::policies::version(&mut tx, version - 1).await?.unwrap_or_default();
     let sites: HashMap<_, _> =
         store::edges::list_sites(&mut tx).await?.into_iter().map(|s| (s.id, s.name)).collect();
-    let figures = store::views::overview::figures(&mut tx, member.now()).await?;
+    let active_sessions = store::views::overview::active_sessions(&mut tx).await?;
     tx.commit().await?;
     let live = overview.live.as_ref();
     let hits = Hits::default();
@@ -119,7 +116,7 @@ pub(super) async fn one(
         compared,
         changes: changes(&diff(&before, &doc), &before, &doc, &sites),
         back: back.map_or_else(Vec::new, |(live, changed)| changes(&changed, live, &doc, &sites)),
-        active_sessions: figures.active_sessions,
+        active_sessions,
         draft_differs: !overview.changes.is_empty(),
     })
 }
@@ -151,7 +148,7 @@ async fn roll_back_view(
     let doc = store::policies::version(&mut tx, version).await?.ok_or(PageError::NotFound)?;
     let sites: HashMap<_, _> =
         store::edges::list_sites(&mut tx).await?.into_iter().map(|s| (s.id, s.name)).collect();
-    let figures = store::views::overview::figures(&mut tx, member.now()).await?;
+    let active_sessions = store::views::overview::active_sessions(&mut tx).await?;
     tx.commit().await?;
     let (live_version, live) = overview.live.as_ref().ok_or(PageError::NotFound)?;
     Ok(RollBackPage {
@@ -162,7 +159,7 @@ async fn roll_back_view(
         revision: overview.draft.revision,
         changes: changes(&diff(live, &doc), live, &doc, &sites),
         lost: changes(&overview.changes, live, &overview.draft.doc, &sites),
-        active_sessions: figures.active_sessions,
+        active_sessions,
         moved_on,
     })
 }

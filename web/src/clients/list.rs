@@ -3,8 +3,8 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use domain::Mac;
 use domain::compliance::Verdict;
+use domain::policy::FieldError;
 use serde::Deserialize;
 use store::edges::SiteRow;
 use store::views::clients::{ClientFilter, ClientRow};
@@ -12,12 +12,11 @@ use store::views::clients::{ClientFilter, ClientRow};
 use crate::app::App;
 use crate::error::PageError;
 use crate::events::{read_cursor, write_cursor};
-use crate::form::given;
+use crate::form::{self, Errors, chosen, plain};
+use crate::paging;
 use crate::shell::{Area, Shell, page};
 use crate::ui;
 use crate::visit::Member;
-
-const PAGE: usize = 50;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -40,39 +39,24 @@ struct Page {
     base: String,
     sessions: String,
     query: ListQuery,
-    problems: Vec<String>,
+    errors: Errors,
     rows: Vec<ClientRow>,
     older: Option<String>,
     sites: Vec<SiteRow>,
 }
 
 impl ListQuery {
-    fn filter(&self) -> (ClientFilter, Vec<String>) {
-        let mut problems = Vec::new();
-        let mut filter = ClientFilter {
-            name: given(&self.name).map(str::to_owned),
-            ssid: given(&self.ssid).map(str::to_owned),
+    fn filter(&self) -> (ClientFilter, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let filter = ClientFilter {
+            mac: form::mac("mac", &self.mac, &mut errors),
+            name: plain("name", &self.name, &mut errors),
+            ssid: plain("ssid", &self.ssid, &mut errors),
+            verdict: chosen("compliance", &self.compliance, &mut errors),
+            site: chosen("site", &self.site, &mut errors),
             ..ClientFilter::default()
         };
-        if let Some(text) = given(&self.mac) {
-            match text.parse::<Mac>() {
-                Ok(mac) => filter.mac = Some(mac),
-                Err(error) => problems.push(format!("MAC address: “{text}” is {error}.")),
-            }
-        }
-        if let Some(text) = given(&self.compliance) {
-            match text.parse() {
-                Ok(verdict) => filter.verdict = Some(verdict),
-                Err(_) => problems.push(format!("There is no compliance “{text}”: choose one of the list.")),
-            }
-        }
-        if let Some(text) = given(&self.site) {
-            match text.parse() {
-                Ok(site) => filter.site = Some(site),
-                Err(_) => problems.push(format!("There is no site “{text}”: choose one of the list.")),
-            }
-        }
-        (filter, problems)
+        (filter, errors)
     }
 
     fn is_narrowed(&self) -> bool {
@@ -106,8 +90,7 @@ pub(super) async fn get(
     State(app): State<App>,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, PageError> {
-    let (filter, problems) = query.filter();
-    let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
+    let (filter, errors) = query.filter();
     let (phase, cursor) = match query.before.split_at_checked(1) {
         Some(("a", rest)) => (Some(true), read_cursor(rest)),
         Some(("e", rest)) => (Some(false), read_cursor(rest)),
@@ -115,33 +98,30 @@ pub(super) async fn get(
     };
     let mut tx = member.tx(&app).await?;
     let mut rows = Vec::new();
-    if problems.is_empty() && query.state != "ended" && phase != Some(false) {
+    if errors.is_empty() && query.state != "ended" && phase != Some(false) {
         let active = ClientFilter { active: Some(true), ..filter.clone() };
-        rows = store::views::clients::list(&mut tx, &active, cursor, limit).await?;
+        rows = store::views::clients::list(&mut tx, &active, cursor, paging::ASKED).await?;
     }
-    if problems.is_empty() && query.state != "active" && rows.len() <= PAGE {
+    if errors.is_empty() && query.state != "active" && rows.len() <= paging::PAGE {
         let ended = ClientFilter { active: Some(false), ..filter };
         let cursor = cursor.filter(|_| phase == Some(false));
-        rows.extend(store::views::clients::list(&mut tx, &ended, cursor, limit).await?);
+        rows.extend(store::views::clients::list(&mut tx, &ended, cursor, paging::ASKED).await?);
     }
     let sites = store::edges::list_sites(&mut tx).await?;
     tx.commit().await?;
 
-    let more = rows.len() > PAGE;
-    rows.truncate(PAGE);
     let base = member.path("clients");
-    let older = rows.last().filter(|_| more).map(|row| {
+    let cursor = paging::cut(&mut rows, |row| {
         let phase = if row.is_active() { "a" } else { "e" };
-        let mut out = url::form_urlencoded::Serializer::new(query.encoded());
-        let cursor = format!("{phase}{}", write_cursor(&row.cursor()));
-        format!("{base}?{}", out.append_pair("before", &cursor).finish())
+        format!("{phase}{}", write_cursor(&row.cursor()))
     });
+    let older = cursor.map(|cursor| paging::address(&base, query.encoded(), "before", &cursor));
     page(&Page {
         shell: member.shell(Area::Clients).await?,
         sessions: member.path("sessions"),
         base,
         query,
-        problems,
+        errors: Errors(errors),
         rows,
         older,
         sites,

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use domain::compliance::{Compliance, Literal};
+use domain::policy::FieldError;
 use domain::{DeviceId, LinkId, Mac};
 use serde::Deserialize;
 use store::views::devices::{DeviceCursor, DeviceFilter, DeviceRow, DeviceText, Eyes};
@@ -13,14 +14,14 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::PageError;
-use crate::form::given;
+use crate::form::{Errors, chosen, plain};
+use crate::paging;
 use crate::shell::{Area, Shell, page};
 use crate::ui;
 use crate::visit::Member;
 
 use super::explain::seen;
 
-const PAGE: usize = 50;
 /// More operating systems than this are no choice any more.
 const SYSTEMS_MAX: i64 = 40;
 
@@ -75,7 +76,7 @@ struct Page {
     base: String,
     identity_providers: String,
     query: ListQuery,
-    problems: Vec<String>,
+    errors: Errors,
     lines: Vec<Line>,
     next: Option<String>,
     links: Vec<LinkName>,
@@ -83,39 +84,29 @@ struct Page {
 }
 
 impl ListQuery {
-    fn filter(&self) -> (DeviceFilter, Vec<String>) {
-        let mut problems = Vec::new();
+    fn filter(&self) -> (DeviceFilter, Vec<FieldError>) {
+        let mut errors = Vec::new();
         let mut filter = DeviceFilter {
-            text: given(&self.q).map(text),
-            os: given(&self.os).map(str::to_owned),
-            owner: given(&self.owner).map(str::to_owned),
+            text: plain("q", &self.q, &mut errors).map(|typed| text(&typed)),
+            literal: chosen("compliance", &self.compliance, &mut errors),
+            os: plain("os", &self.os, &mut errors),
+            owner: plain("owner", &self.owner, &mut errors),
+            link: chosen("link", &self.link, &mut errors),
             missing: self.show == "missing",
             held: self.show == "held",
             hot: self.show == "hot",
-            ..DeviceFilter::default()
         };
-        if let Some(word) = given(&self.compliance) {
-            match word.parse() {
-                Ok(literal) => filter.literal = Some(literal),
-                Err(_) => problems.push(format!("There is no compliance “{word}”: choose one of the list.")),
-            }
-        }
         if self.show == "stale" {
             match filter.literal {
                 None | Some(Literal::Stale) => filter.literal = Some(Literal::Stale),
-                Some(_) => problems.push(
-                    "Stale is a compliance value of its own: choose either it or another compliance."
-                        .to_owned(),
-                ),
+                Some(_) => {
+                    let message =
+                        "Stale is a compliance value of its own: choose either it or another compliance.";
+                    errors.push(FieldError::new("show", "bad_value", message));
+                }
             }
         }
-        if let Some(word) = given(&self.link) {
-            match word.parse() {
-                Ok(link) => filter.link = Some(link),
-                Err(_) => problems.push(format!("There is no account “{word}”: choose one of the list.")),
-            }
-        }
-        (filter, problems)
+        (filter, errors)
     }
 
     fn is_narrowed(&self) -> bool {
@@ -174,28 +165,23 @@ pub(super) async fn get(
     State(app): State<App>,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, PageError> {
-    let (filter, problems) = query.filter();
+    let (filter, errors) = query.filter();
     let after = read_cursor(&query.after);
     let now = member.now();
     let mut tx = member.tx(&app).await?;
     let snapshot = store::orgs::snapshot(&mut tx).await?.ok_or(PageError::NotFound)?;
     let eyes = Eyes { settings: &snapshot.settings, links: &snapshot.links, now };
     let mut rows = Vec::new();
-    if problems.is_empty() {
-        let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
-        rows = store::views::devices::list(&mut tx, &filter, &eyes, after.as_ref(), limit).await?;
+    if errors.is_empty() {
+        rows = store::views::devices::list(&mut tx, &filter, &eyes, after.as_ref(), paging::ASKED).await?;
     }
     let links = store::views::links::names(&mut tx).await?;
     let systems = store::views::devices::systems(&mut tx, SYSTEMS_MAX).await?;
     tx.commit().await?;
 
-    let more = rows.len() > PAGE;
-    rows.truncate(PAGE);
     let base = member.path("devices");
-    let next = rows.last().filter(|_| more).map(|row| {
-        let mut out = url::form_urlencoded::Serializer::new(query.encoded());
-        format!("{base}?{}", out.append_pair("after", &write_cursor(&row.cursor())).finish())
-    });
+    let cursor = paging::cut(&mut rows, |row| write_cursor(&row.cursor()));
+    let next = cursor.map(|cursor| paging::address(&base, query.encoded(), "after", &cursor));
     let lines = rows.into_iter().map(|row| {
         let compliance = seen(&row.facts, &snapshot.links, &snapshot.settings, now);
         let confirmed_at = compliance.fetched_at.unwrap_or(row.facts.fetched_at);
@@ -205,7 +191,7 @@ pub(super) async fn get(
         shell: member.shell(Area::Devices).await?,
         identity_providers: member.path("identity-providers"),
         base,
-        problems,
+        errors: Errors(errors),
         lines: lines.collect(),
         next,
         links,

@@ -64,7 +64,7 @@ pub(super) async fn get(
                 to: Some(row.at + Duration::days(2)),
                 ..EventFilter::default()
             };
-            store::views::events::list(&mut tx, &filter, None, 25).await?
+            store::views::events::list(&mut tx, &filter, None, 25).await?.rows
         }
         None => Vec::new(),
     };

@@ -1,12 +1,12 @@
 //! What to look for, as it stands in the address.
 
-use domain::Mac;
+use domain::policy::FieldError;
 use serde::{Deserialize, Serialize};
 use store::views::Cursor;
 use store::views::events::EventFilter;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
-use crate::form::given;
+use crate::form::{self, chosen, given, plain};
 
 /// The query of the list, as it was typed.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -74,51 +74,43 @@ impl Query {
     }
 
     /// The filter, and what could not be read of it.
-    pub(super) fn filter(&self, now: OffsetDateTime) -> (EventFilter, Vec<String>) {
-        let mut problems = Vec::new();
-        let mut filter = EventFilter {
-            user: given(&self.user).map(str::to_owned),
-            ssid: given(&self.ssid).map(str::to_owned),
-            ..EventFilter::default()
-        };
+    pub(super) fn filter(&self, now: OffsetDateTime) -> (EventFilter, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let mut filter = EventFilter::default();
         match self.window() {
             "1h" => filter.from = Some(now - Duration::hours(1)),
             "7d" => filter.from = Some(now - Duration::days(7)),
             "30d" => filter.from = Some(now - Duration::days(30)),
             "custom" => {
-                for (text, into, what) in
-                    [(&self.from, &mut filter.from, "From"), (&self.to, &mut filter.to, "To")]
+                for (field, text, into) in
+                    [("from", &self.from, &mut filter.from), ("to", &self.to, &mut filter.to)]
                 {
-                    match given(text).map(instant) {
-                        None => {}
-                        Some(Some(at)) => *into = Some(at),
-                        Some(None) => {
-                            problems.push(format!("{what}: write a time such as 2026-11-20T12:30, in UTC."));
-                        }
+                    let Some(text) = given(text) else { continue };
+                    *into = instant(text);
+                    if into.is_none() {
+                        let message = "Write a time such as 2026-11-20T12:30, in UTC.";
+                        errors.push(FieldError::new(field, "bad_value", message));
                     }
                 }
             }
             _ => filter.from = Some(now - Duration::hours(24)),
         }
-        if let Some(text) = given(&self.mac) {
-            match text.parse::<Mac>() {
-                Ok(mac) => filter.mac = Some(mac),
-                Err(error) => problems.push(format!("MAC address: “{text}” is {error}.")),
-            }
-        }
-        read(&self.kind, "type", &mut filter.kind, &mut problems);
-        read(&self.rule, "rule", &mut filter.rule, &mut problems);
-        read(&self.reason, "reason", &mut filter.reason, &mut problems);
-        read(&self.compliance, "compliance", &mut filter.verdict, &mut problems);
-        read(&self.edge, "edge", &mut filter.edge, &mut problems);
-        read(&self.site, "site", &mut filter.site, &mut problems);
-        read(&self.session, "session", &mut filter.session, &mut problems);
+        filter.mac = form::mac("mac", &self.mac, &mut errors);
+        filter.user = plain("user", &self.user, &mut errors);
+        filter.ssid = plain("ssid", &self.ssid, &mut errors);
+        filter.kind = chosen("type", &self.kind, &mut errors);
+        filter.rule = chosen("rule", &self.rule, &mut errors);
+        filter.reason = chosen("reason", &self.reason, &mut errors);
+        filter.verdict = chosen("compliance", &self.compliance, &mut errors);
+        filter.edge = chosen("edge", &self.edge, &mut errors);
+        filter.site = chosen("site", &self.site, &mut errors);
+        filter.session = chosen("session", &self.session, &mut errors);
         filter.permit = match self.result.as_str() {
             "permit" => Some(true),
             "deny" => Some(false),
             _ => None,
         };
-        (filter, problems)
+        (filter, errors)
     }
 
     /// Whether anything besides the window is asked for.
@@ -151,15 +143,6 @@ impl Query {
             }
         }
         out.finish()
-    }
-}
-
-fn read<T: std::str::FromStr>(text: &str, what: &str, into: &mut Option<T>, problems: &mut Vec<String>) {
-    if let Some(text) = given(text) {
-        match text.parse() {
-            Ok(value) => *into = Some(value),
-            Err(_) => problems.push(format!("There is no {what} “{text}”: choose one of the list.")),
-        }
     }
 }
 
@@ -204,11 +187,12 @@ mod tests {
             to: "later".into(),
             ..Query::default()
         };
-        let (filter, problems) = query.filter(now);
+        let (filter, errors) = query.filter(now);
         assert_eq!(filter.kind, Some(EventKind::NacClientDeny));
         assert_eq!(filter.from, Some(datetime!(2026-11-20 08:00 UTC)));
         assert_eq!((filter.mac, filter.to), (None, None));
-        assert_eq!(problems.len(), 2, "{problems:?}");
+        let fields: Vec<_> = errors.iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["to", "mac"]);
     }
 
     #[test]

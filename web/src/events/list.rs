@@ -8,18 +8,18 @@ use domain::decision::Reason;
 use domain::event::EventKind;
 use store::edges::EdgeRow;
 use store::edges::SiteRow;
-use store::views::events::EventRow;
+use store::views::events::{EventRow, Found, STRETCH};
 use time::OffsetDateTime;
 
 use crate::app::App;
 use crate::error::PageError;
+use crate::form::Errors;
+use crate::paging;
 use crate::shell::{Area, Shell, page};
 use crate::ui;
 use crate::visit::Member;
 
 use super::filter::{Query, WINDOWS, read_cursor, write_cursor};
-
-const PAGE: usize = 50;
 
 /// One row; also what a live list receives.
 #[derive(Template)]
@@ -41,10 +41,12 @@ struct Page {
     clients: String,
     rules: String,
     query: Query,
-    problems: Vec<String>,
+    errors: Errors,
     rows: Vec<EventRow>,
     /// The address of the next, older page.
     older: Option<String>,
+    /// The search stopped there: not all of the window was looked through.
+    stopped: bool,
     /// The address of the live stream; only the newest page has one.
     live: Option<String>,
     rule_choices: Vec<(String, String)>,
@@ -61,40 +63,31 @@ pub(super) async fn get(
     axum::extract::Query(query): axum::extract::Query<Query>,
 ) -> Result<Response, PageError> {
     let now = member.now();
-    let (filter, problems) = query.filter(now);
+    let (filter, errors) = query.filter(now);
     let before = read_cursor(&query.before);
     let policy = app.policies.overview(member.org.id).await?;
     let mut tx = member.tx(&app).await?;
-    let mut rows = if problems.is_empty() {
-        store::views::events::list(&mut tx, &filter, before, i64::try_from(PAGE + 1).unwrap_or(i64::MAX))
-            .await?
+    let Found { mut rows, stopped_at } = if errors.is_empty() {
+        store::views::events::list(&mut tx, &filter, before, paging::ASKED).await?
     } else {
-        Vec::new()
+        Found::default()
     };
     let edges = store::edges::list_edges(&mut tx).await?;
     let sites = store::edges::list_sites(&mut tx).await?;
-    let any_decision = !rows.is_empty() || store::views::overview::figures(&mut tx, now).await?.any_decision;
+    let any_decision = !rows.is_empty() || store::views::overview::any_decision(&mut tx).await?;
     tx.commit().await?;
 
-    let more = rows.len() > PAGE;
-    rows.truncate(PAGE);
     let base = member.path("events");
-    let encoded = query.encoded();
-    let with = |name: &str, value: &str| {
-        let mut out = url::form_urlencoded::Serializer::new(encoded.clone());
-        out.append_pair(name, value).finish()
-    };
-    let older = rows
-        .last()
-        .filter(|_| more)
-        .map(|row| format!("{base}?{}", with("before", &write_cursor(&row.cursor()))));
-    let live = (before.is_none() && problems.is_empty() && filter.to.is_none()).then(|| {
+    let cursor = paging::cut(&mut rows, EventRow::cursor).or(stopped_at);
+    let older =
+        cursor.map(|cursor| paging::address(&base, query.encoded(), "before", &write_cursor(&cursor)));
+    let live = (before.is_none() && errors.is_empty() && filter.to.is_none()).then(|| {
         let start = store::views::Cursor {
             at: filter.from.unwrap_or(now).max(now - time::Duration::seconds(30)),
             id: uuid::Uuid::nil(),
         };
         let after = rows.first().map_or(start, EventRow::cursor);
-        format!("{base}/live?{}", with("after", &write_cursor(&after)))
+        paging::address(&format!("{base}/live"), query.encoded(), "after", &write_cursor(&after))
     });
     // Rules of the draft, and those that are live but gone from the draft.
     let mut rule_choices: Vec<(String, String)> =
@@ -110,9 +103,10 @@ pub(super) async fn get(
         rules: member.path("auth-policies/rules"),
         base,
         query,
-        problems,
+        errors: Errors(errors),
         rows,
         older,
+        stopped: stopped_at.is_some(),
         live,
         rule_choices,
         edges,

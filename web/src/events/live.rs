@@ -34,9 +34,11 @@ pub(super) async fn get(
     axum::extract::Query(query): axum::extract::Query<Query>,
 ) -> Result<Response, PageError> {
     let now = member.now();
-    let (filter, problems) = query.filter(now);
-    if !problems.is_empty() {
-        return Err(PageError::BadRequest(problems.join(" ")));
+    let (filter, errors) = query.filter(now);
+    if !errors.is_empty() {
+        let messages: Vec<_> =
+            errors.into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        return Err(PageError::BadRequest(messages.join(" ")));
     }
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(read_cursor);
     let start = Cursor { at: now, id: uuid::Uuid::nil() };

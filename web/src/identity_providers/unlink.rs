@@ -31,13 +31,13 @@ pub(super) async fn get(
 ) -> Result<Response, PageError> {
     let mut tx = member.tx(&app).await?;
     let link = store::views::links::one(&mut tx, id).await?.ok_or(PageError::NotFound)?;
-    let figures = store::views::overview::figures(&mut tx, member.now()).await?;
+    let active_sessions = store::views::overview::active_sessions(&mut tx).await?;
     tx.commit().await?;
     page(&Page {
         shell: member.shell(Area::IdentityProviders).await?,
         base: member.path("identity-providers"),
         link,
-        active_sessions: figures.active_sessions,
+        active_sessions,
     })
 }
 

@@ -6,7 +6,7 @@ use cache::BudgetUse;
 use domain::LinkId;
 use store::OrgTx;
 use store::jobs::JobKind;
-use store::views::links::work::{self, Backlog, COUNT_MAX, ChangeRow, Clock, Clocks, JobView};
+use store::views::links::work::{self, Backlog, ChangeRow, Clock, Clocks, JobView};
 use store::views::links::{LinkView, RunView};
 use time::{Duration, OffsetDateTime};
 
@@ -119,12 +119,6 @@ pub(crate) fn latency(seconds: &f64) -> String {
 /// Whether a job's time has come.
 pub(crate) fn is_due(job: &JobView, now: &OffsetDateTime) -> bool {
     job.next_due_at <= *now
-}
-
-/// A count that stopped at its limit says so.
-pub(crate) fn about(count: &i64) -> String {
-    let text = format::count(*count);
-    if *count >= COUNT_MAX { format!("{text} or more") } else { text }
 }
 
 /// A clock's figures, for a table.

@@ -3,14 +3,15 @@
 use domain::answer::{Ground, answer};
 use domain::decision::Outcome;
 use domain::policy::CompiledPolicy;
-use domain::resolver::{LookupKey, LookupPlan, MatchStrength, resolve};
+use domain::resolver::{LookupKey, MatchStrength};
 use domain::{DecisionId, LinkId, Mac};
 use sealing::PageToken;
-use store::devices::{self, CANDIDATES_MAX};
 use store::views::remediation;
 use store::{OrgTx, StoreError, links, looks, orgs};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
+
+use crate::candidates::Candidates;
 
 use super::why::Why;
 
@@ -124,9 +125,8 @@ pub(super) async fn read(
     let links = links::list(tx).await?;
 
     let request = &session.request;
-    let plan = LookupPlan::of(request);
-    let facts = devices::by_keys(tx, &plan.keys(), CANDIDATES_MAX).await?;
-    let found = resolve(&plan, |key| facts.get(key).map_or(&[], Vec::as_slice));
+    let candidates = Candidates::of(tx, request).await?;
+    let found = candidates.found();
     let policy = snapshot.policy.as_ref().map(|live| CompiledPolicy::compile(live.version, &live.doc));
     let ground = Ground { settings: &snapshot.settings, links: &snapshot.links, policy: policy.as_ref() };
     // As the sync decides sessions again: by the same function, on the same facts.
@@ -136,7 +136,8 @@ pub(super) async fn read(
     let keys: Vec<LookupKey> = match device {
         Some(device) => vec![LookupKey::IntuneId(device.id.uuid())],
         None => {
-            plan.keys().into_iter().filter(|key| !matches!(key, LookupKey::Mac(_))).take(KEYS_MAX).collect()
+            let keys = candidates.keys().into_iter();
+            keys.filter(|key| !matches!(key, LookupKey::Mac(_))).take(KEYS_MAX).collect()
         }
     };
     let waits = looks::person_waits(tx, &keys).await?;

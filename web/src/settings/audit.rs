@@ -9,11 +9,10 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::PageError;
+use crate::paging;
 use crate::shell::{Area, Shell, page};
 use crate::ui;
 use crate::visit::Member;
-
-const PAGE: usize = 50;
 
 #[derive(Template)]
 #[template(path = "settings/audit.html")]
@@ -37,11 +36,9 @@ pub(super) async fn get(
     Query(query): Query<AuditQuery>,
 ) -> Result<Response, PageError> {
     let mut tx = member.tx(&app).await?;
-    let mut rows = audit::page(&mut tx, query.before, i64::try_from(PAGE + 1).unwrap_or(i64::MAX)).await?;
+    let mut rows = audit::page(&mut tx, query.before, paging::ASKED).await?;
     tx.commit().await?;
-    let more = rows.len() > PAGE;
-    rows.truncate(PAGE);
-    let older = rows.last().filter(|_| more).map(|row| row.id);
+    let older = paging::cut(&mut rows, |row| row.id);
     let with_detail = |row: AuditRow| {
         let detail = match &row.detail {
             serde_json::Value::Object(fields) if fields.is_empty() => String::new(),

@@ -14,12 +14,13 @@ use domain::policy::explain::explain;
 use domain::policy::trace::retell;
 use domain::policy::{CompiledPolicy, decide};
 use domain::request::{AccessRequest, AuthType, PortType};
-use domain::resolver::{LookupPlan, MatchKey, resolve};
+use domain::resolver::MatchKey;
 use domain::{EventId, Mac, SiteId};
 use serde::Deserialize;
 use store::OrgTx;
 
 use crate::app::App;
+use crate::candidates::Candidates;
 use crate::error::PageError;
 use crate::events::explain::{Links, Told};
 use crate::form::{Errors, given};
@@ -28,9 +29,6 @@ use crate::ui;
 use crate::visit::Member;
 
 use super::form::{AMBIGUOUS, Case, NOT_ENROLLED, STATES, SimulateForm, UNLINKED};
-
-/// Devices under one key that are looked at: enough to see that it is ambiguous.
-const DEVICES_PER_KEY: u16 = 8;
 
 /// Where the form begins: empty, or with a real client.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -269,9 +267,8 @@ async fn of_client(
     now: time::OffsetDateTime,
 ) -> Result<SimulateForm, PageError> {
     let snapshot = store::orgs::snapshot(tx).await?.ok_or(PageError::NotFound)?;
-    let plan = LookupPlan::of(request);
-    let devices = store::devices::by_keys(tx, &plan.keys(), DEVICES_PER_KEY).await?;
-    let found = resolve(&plan, |key| devices.get(key).map_or(&[][..], Vec::as_slice));
+    let candidates = Candidates::of(tx, request).await?;
+    let found = candidates.found();
     let compliance = assess(&found, &snapshot.links, &snapshot.settings, now);
     let record = MatchRecord::of(&found);
     let posture = record.posture.clone().unwrap_or_default();

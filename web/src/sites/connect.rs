@@ -5,9 +5,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{EdgeId, OrgId};
-use store::bundles;
 use store::edges::EdgeToken;
-use store::views::sites::{self as views, EdgeView};
+use store::views::sites::{self as views, EdgeHeard};
+use store::{OrgTx, bundles};
 
 use crate::app::App;
 use crate::error::PageError;
@@ -25,7 +25,7 @@ struct Page {
     base: String,
     here: String,
     events: String,
-    edge: EdgeView,
+    edge: EdgeHeard,
     /// A new token: shown this once.
     token: Option<String>,
     nac_url: String,
@@ -43,21 +43,36 @@ pub(super) async fn get(
     State(app): State<App>,
     Path((_, id)): Path<(OrgId, EdgeId)>,
 ) -> Result<Response, PageError> {
-    show(&member, &app, id, None).await
+    let mut tx = member.tx(&app).await?;
+    let page = gather(&mut tx, &member, &app, id, None).await?;
+    tx.commit().await?;
+    Ok(page)
 }
 
-/// The page, with a new token where one was just made.
-pub(super) async fn show(
+/// The page with a token that was made in `tx`, which is committed once the page is complete: whatever fails before
+/// takes the token back with it, instead of losing it and ending the old one.
+pub(super) async fn with_token(
+    mut tx: OrgTx,
+    member: &Member,
+    app: &App,
+    id: EdgeId,
+    token: EdgeToken,
+) -> Result<Response, PageError> {
+    let page = gather(&mut tx, member, app, id, Some(token)).await?;
+    tx.commit().await?;
+    Ok(page)
+}
+
+async fn gather(
+    tx: &mut OrgTx,
     member: &Member,
     app: &App,
     id: EdgeId,
     token: Option<EdgeToken>,
 ) -> Result<Response, PageError> {
-    let mut tx = member.tx(app).await?;
-    let edge = views::edge(&mut tx, id, member.now()).await?.ok_or(PageError::NotFound)?;
-    let settings = bundles::site_settings(&mut tx, edge.site).await?.ok_or(PageError::NotFound)?;
-    let requests = views::requests(&mut tx, edge.site, id).await?;
-    tx.commit().await?;
+    let edge = views::heard(tx, id, member.now()).await?.ok_or(PageError::NotFound)?;
+    let settings = bundles::site_settings(tx, edge.site).await?.ok_or(PageError::NotFound)?;
+    let requests = views::requests(tx, edge.site, id).await?;
     let nac_url = app.config().nac_url.as_str().trim_end_matches('/').to_owned();
     let bundle_key = app.config().bundle_public_key.clone();
     let nases = nases(&requests);

@@ -100,8 +100,7 @@ pub(super) async fn issue(
     let mut tx = member.tx(&app).await?;
     let issued = edges::issue_credential(&mut tx, &app.ids, member.now(), &member.actor(), id).await?;
     let (token, _) = issued.ok_or(PageError::NotFound)?;
-    tx.commit().await?;
-    connect::show(&member, &app, id, Some(token)).await
+    connect::with_token(tx, &member, &app, id, token).await
 }
 
 #[derive(Deserialize)]
@@ -127,8 +126,7 @@ pub(super) async fn rotate(
     let (now, actor) = (member.now(), member.actor());
     let made = change::rotate(&mut tx, &app.ids, now, &actor, id, Duration::seconds(overlap)).await?;
     let (token, _) = made.ok_or(PageError::NotFound)?;
-    tx.commit().await?;
-    connect::show(&member, &app, id, Some(token)).await
+    connect::with_token(tx, &member, &app, id, token).await
 }
 
 /// `POST /orgs/{org_id}/sites/edges/{edge_id}/credentials/{credential_id}/extend`

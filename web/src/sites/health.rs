@@ -186,7 +186,7 @@ pub(crate) fn skew_words(skew: i64) -> String {
 mod tests {
     use domain::edge::{AgentReport, Channel, HeldBundle};
     use domain::{EdgeId, SiteId};
-    use store::views::sites::Backlog;
+    use store::views::sites::{Backlog, EdgeHeard};
     use time::macros::datetime;
     use uuid::Uuid;
 
@@ -207,7 +207,7 @@ mod tests {
             decided_offline: 0,
             decided_offline_at: None,
         };
-        EdgeView {
+        let heard = EdgeHeard {
             id: EdgeId(Uuid::nil()),
             name: "radius-1".to_owned(),
             site: SiteId(Uuid::nil()),
@@ -215,7 +215,6 @@ mod tests {
             created_at: NOW - Duration::DAY,
             disabled_at: None,
             last_seen_at: Some(NOW - Duration::SECOND),
-            active_sessions: 0,
             credentials: 1,
             used_ends_at: None,
             skew: Some((-400, NOW)),
@@ -224,6 +223,11 @@ mod tests {
             report: Some((report, NOW - Duration::seconds(30))),
             probe: None,
             caller: None,
+        };
+        EdgeView {
+            heard,
+            active_sessions: 0,
+            sessions_cut: false,
             decisions: 10,
             backlog: Backlog::default(),
         }
@@ -238,36 +242,36 @@ mod tests {
     #[test]
     fn the_worst_is_said_first() {
         assert_eq!(words(|_| {}), [(Tone::Good, "well")]);
-        assert_eq!(words(|e| e.disabled_at = Some(NOW)), [(Tone::Idle, "switched off")]);
-        assert_eq!(words(|e| e.last_seen_at = None), [(Tone::Idle, "never called")]);
+        assert_eq!(words(|e| e.heard.disabled_at = Some(NOW)), [(Tone::Idle, "switched off")]);
+        assert_eq!(words(|e| e.heard.last_seen_at = None), [(Tone::Idle, "never called")]);
         let silent = words(|e| {
-            e.last_seen_at = Some(NOW - Duration::minutes(6));
-            e.skew = Some((6_000, NOW));
+            e.heard.last_seen_at = Some(NOW - Duration::minutes(6));
+            e.heard.skew = Some((6_000, NOW));
         });
         assert_eq!(silent, [(Tone::Bad, "silent"), (Tone::Warn, "clock is off")]);
         let quiet = words(|e| {
-            e.last_seen_at = Some(NOW - Duration::hours(2));
-            e.streamed_at = None;
+            e.heard.last_seen_at = Some(NOW - Duration::hours(2));
+            e.heard.streamed_at = None;
         });
         assert_eq!(quiet, [(Tone::Idle, "quiet")]);
-        assert_eq!(words(|e| e.skew = Some((-301_000, NOW))), [(Tone::Bad, "clock is off")]);
-        assert_eq!(words(|e| e.credentials = 0), [(Tone::Bad, "no token")]);
+        assert_eq!(words(|e| e.heard.skew = Some((-301_000, NOW))), [(Tone::Bad, "clock is off")]);
+        assert_eq!(words(|e| e.heard.credentials = 0), [(Tone::Bad, "no token")]);
         for (hours, tone, word) in
             [(20, Tone::Idle, "old token"), (5, Tone::Warn, "old token"), (-1, Tone::Bad, "token ended")]
         {
-            assert_eq!(words(|e| e.used_ends_at = Some(NOW + Duration::hours(hours))), [(tone, word)]);
+            assert_eq!(words(|e| e.heard.used_ends_at = Some(NOW + Duration::hours(hours))), [(tone, word)]);
         }
         let waiting = words(|e| e.backlog.oldest_at = Some(NOW - Duration::minutes(3)));
         assert_eq!(waiting, [(Tone::Warn, "commands wait")]);
         let spool = words(|e| {
-            let (report, _) = e.report.as_mut().unwrap();
+            let (report, _) = e.heard.report.as_mut().unwrap();
             report.waiting = 3;
             report.bundle.as_mut().unwrap().over = true;
         });
         assert_eq!(spool, [(Tone::Bad, "bundle too old"), (Tone::Warn, "messages wait")]);
         // An old report says nothing of now.
         let old = words(|e| {
-            let (report, at) = e.report.as_mut().unwrap();
+            let (report, at) = e.heard.report.as_mut().unwrap();
             report.waiting = 3;
             *at = NOW - Duration::HOUR;
         });

@@ -128,6 +128,5 @@ pub(super) async fn create_edge(
     };
     let issued = edges::issue_credential(&mut tx, &app.ids, now, &actor, created).await?;
     let (token, _) = issued.ok_or_else(|| PageError::Inside("the new edge is gone".to_owned()))?;
-    tx.commit().await?;
-    connect::show(&member, &app, created, Some(token)).await
+    connect::with_token(tx, &member, &app, created, token).await
 }

@@ -8,11 +8,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use cache::BusMessage;
-use domain::policy::FieldError;
 use domain::{EdgeId, OrgId};
 use store::edge_status::{self, PROBE_FOR};
 use store::edges;
-use store::views::sites::{self as views, EdgeView};
+use store::views::sites::{self as views, EdgeHeard};
 use time::{Duration, OffsetDateTime};
 
 use crate::app::App;
@@ -37,6 +36,8 @@ pub(crate) struct Step {
     pub tone: Tone,
     /// It is not over yet.
     pub waits: bool,
+    /// It is said aloud where it changes.
+    pub aloud: bool,
     pub title: &'static str,
     /// A sentence without its end, behind which stands how long ago `at` is.
     pub text: String,
@@ -47,7 +48,7 @@ pub(crate) struct Step {
 
 impl Step {
     fn new(tone: Tone, title: &'static str, text: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { tone, waits: false, title, text: text.into(), at: None, hint: hint.into() }
+        Self { tone, waits: false, aloud: false, title, text: text.into(), at: None, hint: hint.into() }
     }
 
     fn at(self, at: OffsetDateTime) -> Self {
@@ -56,16 +57,17 @@ impl Step {
 }
 
 /// Whether an answer to a probe may still come.
-fn is_waiting(edge: &EdgeView, now: OffsetDateTime) -> bool {
+fn is_waiting(edge: &EdgeHeard, now: OffsetDateTime) -> bool {
     edge.probe.as_ref().is_some_and(|probe| probe.answered_at.is_none() && now - probe.at < PROBE_FOR)
 }
 
 /// The steps, in the order in which things depend on each other.
-fn steps(edge: &EdgeView, tokens: &[Shown], now: OffsetDateTime) -> Vec<Step> {
-    vec![calls(edge, now), token(edge, tokens, now), clock(edge), commands(edge, now), alone(edge, now)]
+fn steps(edge: &EdgeHeard, tokens: &[Shown], now: OffsetDateTime) -> Vec<Step> {
+    let commands = Step { aloud: true, ..commands(edge, now) };
+    vec![calls(edge, now), token(edge, tokens, now), clock(edge), commands, alone(edge, now)]
 }
 
-fn calls(edge: &EdgeView, now: OffsetDateTime) -> Step {
+fn calls(edge: &EdgeHeard, now: OffsetDateTime) -> Step {
     const TITLE: &str = "It calls";
     if edge.disabled_at.is_some() {
         return Step::new(Tone::Bad, TITLE, "It is switched off, so it is refused", "Switch it on first.");
@@ -83,7 +85,7 @@ fn calls(edge: &EdgeView, now: OffsetDateTime) -> Step {
     }
 }
 
-fn token(edge: &EdgeView, tokens: &[Shown], now: OffsetDateTime) -> Step {
+fn token(edge: &EdgeHeard, tokens: &[Shown], now: OffsetDateTime) -> Step {
     const TITLE: &str = "Its token is good";
     let Some((used, at)) =
         tokens.iter().find(|token| token.latest).and_then(|token| Some((token, token.row.last_used_at?)))
@@ -109,7 +111,7 @@ fn token(edge: &EdgeView, tokens: &[Shown], now: OffsetDateTime) -> Step {
     step.at(at)
 }
 
-fn clock(edge: &EdgeView) -> Step {
+fn clock(edge: &EdgeHeard) -> Step {
     const TITLE: &str = "Its clock agrees";
     let Some((skew, at)) = edge.skew else {
         let hint = "The FreeRADIUS package and the agent send their time with each request.";
@@ -125,14 +127,14 @@ fn clock(edge: &EdgeView) -> Step {
 }
 
 /// By which way it asks for commands, in words.
-pub(super) fn channel_words(edge: &EdgeView) -> &'static str {
+pub(super) fn channel_words(edge: &EdgeHeard) -> &'static str {
     match (edge.streamed_at, edge.polled_at) {
         (Some(streamed), polled) if polled.is_none_or(|polled| polled <= streamed) => "a stream",
         _ => "a long poll",
     }
 }
 
-fn commands(edge: &EdgeView, now: OffsetDateTime) -> Step {
+fn commands(edge: &EdgeHeard, now: OffsetDateTime) -> Step {
     const TITLE: &str = "Commands get through";
     let Some(probe) = &edge.probe else {
         let hint = "Press “Test now”: a command that does nothing goes out.";
@@ -180,7 +182,7 @@ fn commands(edge: &EdgeView, now: OffsetDateTime) -> Step {
     }
 }
 
-fn alone(edge: &EdgeView, now: OffsetDateTime) -> Step {
+fn alone(edge: &EdgeHeard, now: OffsetDateTime) -> Step {
     const TITLE: &str = "It can decide without Gatehouse";
     let Some((report, at)) = &edge.report else {
         let hint = "Run “gatehouse edge” beside it: it decides from a bundle while Gatehouse is away.";
@@ -219,7 +221,7 @@ struct Page {
     shell: Shell,
     base: String,
     simulate: String,
-    edge: EdgeView,
+    edge: EdgeHeard,
     steps: Vec<Step>,
     waits: bool,
     form: TryForm,
@@ -237,11 +239,11 @@ pub(super) async fn get(
 ) -> Result<Response, PageError> {
     let now = member.now();
     let mut tx = member.tx(&app).await?;
-    let edge = views::edge(&mut tx, id, now).await?.ok_or(PageError::NotFound)?;
+    let edge = views::heard(&mut tx, id, now).await?.ok_or(PageError::NotFound)?;
     let (tokens, _) = credentials::shown(edges::credentials_of(&mut tx, id).await?, now);
     let tryout = tryout::run(&mut tx, &member, &edge, typed, now).await?;
     tx.commit().await?;
-    let (tried, errors): (_, Vec<FieldError>) = match tryout.outcome {
+    let (tried, errors) = match tryout.outcome {
         Ok(tried) => (tried, Vec::new()),
         Err(errors) => (None, errors),
     };
@@ -286,17 +288,17 @@ pub(super) async fn live(
 struct Steps(EdgeId);
 
 impl Part for Steps {
-    /// What is written of an edge is so every ten seconds.
     const PACE: Pace = Pace { look_every: Wait::from_secs(2), gather: Wait::from_millis(250) };
 
-    fn is_concerned(&self, of: OrgId, message: &BusMessage) -> bool {
-        matches!(message, BusMessage::Events { org } if *org == of)
+    /// What is heard of an edge is told by no signal: it is looked for often enough.
+    fn is_concerned(&self, _: OrgId, _: &BusMessage) -> bool {
+        false
     }
 
     async fn render(&self, app: &App, member: &Member) -> Result<Option<String>, PageError> {
         let now = app.now();
         let mut tx = member.tx(app).await?;
-        let Some(edge) = views::edge(&mut tx, self.0, now).await? else { return Ok(None) };
+        let Some(edge) = views::heard(&mut tx, self.0, now).await? else { return Ok(None) };
         let (tokens, _) = credentials::shown(edges::credentials_of(&mut tx, self.0).await?, now);
         tx.commit().await?;
         let steps = steps(&edge, &tokens, now);

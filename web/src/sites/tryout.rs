@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use domain::Mac;
 use domain::answer::{Ground, answer};
 use domain::compliance::Compliance;
 use domain::decision::Decision;
@@ -13,20 +12,17 @@ use domain::policy::{CompiledPolicy, FieldError};
 use domain::radius::rest::answer::write;
 use domain::radius::vendor::PROFILES;
 use domain::request::{AccessRequest, AuthType, PortType};
-use domain::resolver::{LookupPlan, resolve};
 use serde::Deserialize;
 use store::OrgTx;
-use store::views::sites::{self as views, EdgeView};
+use store::views::sites::{self as views, EdgeHeard};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::candidates::Candidates;
 use crate::error::PageError;
 use crate::events::explain::{Links, Told};
-use crate::form::given;
+use crate::form::{self, chosen, given, plain};
 use crate::visit::Member;
-
-/// Devices under one key that are looked at: enough to see that it is ambiguous.
-const DEVICES_PER_KEY: u16 = 8;
 
 /// The client that is tried; what is left empty is as the edge last told it of this client.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -57,24 +53,13 @@ impl TryForm {
     }
 
     /// The request that the edge would make.
-    fn request(&self, edge: &EdgeView, asked: &[AccessRequest]) -> Result<AccessRequest, Vec<FieldError>> {
+    fn request(&self, edge: &EdgeHeard, asked: &[AccessRequest]) -> Result<AccessRequest, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let mac = given(&self.mac).and_then(|text| match text.parse::<Mac>() {
-            Ok(mac) => Some(mac),
-            Err(_) => {
-                let message = "Not a MAC address: write it like aa:bb:cc:dd:ee:ff.";
-                errors.push(FieldError::new("mac", "bad_value", message));
-                None
-            }
-        });
-        let auth_type = given(&self.auth_type).map(str::parse::<AuthType>).transpose();
-        let port_type = given(&self.port_type).map(str::parse::<PortType>).transpose();
-        if auth_type.is_err() {
-            errors.push(FieldError::new("auth_type", "bad_value", "Choose one of the list."));
-        }
-        if port_type.is_err() {
-            errors.push(FieldError::new("port_type", "bad_value", "Choose one of the list."));
-        }
+        let mac = form::mac("mac", &self.mac, &mut errors);
+        let auth_type = chosen::<AuthType>("auth_type", &self.auth_type, &mut errors);
+        let port_type = chosen::<PortType>("port_type", &self.port_type, &mut errors);
+        let vendor = plain("vendor", &self.vendor, &mut errors);
+        let ssid = plain("ssid", &self.ssid, &mut errors);
         for (field, text) in [("vendor", &self.vendor), ("ssid", &self.ssid)] {
             if text.chars().count() > 253 {
                 errors.push(FieldError::new(field, "too_long", "Use 253 characters at most."));
@@ -90,10 +75,10 @@ impl TryForm {
         let known = asked.iter().find(|request| request.mac == mac);
         let mut request = known.cloned().unwrap_or_else(|| AccessRequest::bare(edge.id, edge.site));
         request.mac = mac;
-        request.auth_type = auth_type.unwrap_or_default();
-        request.nas.port_type = port_type.unwrap_or_default();
-        request.nas.vendor = given(&self.vendor).map(str::to_owned);
-        request.ssid = given(&self.ssid).map(str::to_owned);
+        request.auth_type = auth_type;
+        request.nas.port_type = port_type;
+        request.nas.vendor = vendor;
+        request.ssid = ssid;
         if !matches!(request.auth_type, Some(AuthType::EapTls | AuthType::EapTeap)) {
             request.cert = None;
         }
@@ -138,7 +123,7 @@ pub(super) struct Tryout {
 pub(super) async fn run(
     tx: &mut OrgTx,
     member: &Member,
-    edge: &EdgeView,
+    edge: &EdgeHeard,
     typed: TryForm,
     now: OffsetDateTime,
 ) -> Result<Tryout, PageError> {
@@ -171,9 +156,8 @@ async fn decide(
     let draft = store::policies::draft(tx).await?;
     let policy = snapshot.policy.as_ref();
     let compiled = policy.map(|published| CompiledPolicy::compile(published.version, &published.doc));
-    let plan = LookupPlan::of(request);
-    let devices = store::devices::by_keys(tx, &plan.keys(), DEVICES_PER_KEY).await?;
-    let found = resolve(&plan, |key| devices.get(key).map_or(&[][..], Vec::as_slice));
+    let candidates = Candidates::of(tx, request).await?;
+    let found = candidates.found();
     let ground = Ground { settings: &snapshot.settings, links: &snapshot.links, policy: compiled.as_ref() };
     let answer = answer(ground, request, &found, Uuid::nil().into(), now);
     let vendor = request.nas.vendor.as_deref();

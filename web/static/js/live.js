@@ -11,10 +11,18 @@
       const marked = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
       return marked || part.contains(document.activeElement);
     };
+    // One sentence of it is said aloud where it changes; all of it, each time, would be noise.
+    const status = document.getElementById(part.dataset.status);
+    const sentence = () => part.querySelector('[data-say]')?.textContent ?? '';
+    let said = sentence();
     const show = () => {
       if (waiting === null || inUse()) return;
       part.innerHTML = waiting;
       waiting = null;
+      if (status && sentence() !== said) {
+        said = sentence();
+        status.textContent = said;
+      }
     };
     source.onmessage = (event) => { waiting = event.data; show(); };
     part.addEventListener('focusout', () => setTimeout(show));

@@ -3,7 +3,6 @@
 use std::time::Duration as Wait;
 
 use axum::body::Body;
-use cache::BusMessage;
 use domain::CredentialId;
 use domain::edge::{AgentReport, Channel, HeldBundle};
 use domain::policy::{Conditions, PolicyDoc};
@@ -212,6 +211,7 @@ async fn a_site_has_a_name_and_a_fallback() {
         .has("id=\"name-error\"")
         .has("id=\"vlan-error\"")
         .has("id=\"age-error\"")
+        .has("aria-describedby=\"vlan-error vlan-help\"")
         .has("value=\"4095\"")
         .has("value=\"vlan\" checked");
     for vlan in ["0", "", "cr\"it", "a%b", "$x"] {
@@ -303,6 +303,26 @@ async fn what_an_edge_is_connected_with_names_it() {
     assert!(!browser.get(&format!("{path}/connect")).await.body.contains(&token));
 }
 
+/// A token that nobody was shown must not end the one that is in use.
+#[tokio::test]
+async fn a_page_that_fails_takes_its_new_token_back() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 5, 5).await;
+    let path = format!("/orgs/{}/sites/edges/{}/credentials", tenant.org, tenant.edge);
+    let before = credentials(&world, &tenant).await;
+    let rename = async |sql| sqlx::query(sql).execute(&world.admin).await.unwrap();
+    rename("ALTER TABLE session RENAME COLUMN request TO away").await;
+    browser.post(&format!("{path}/rotate"), &[("overlap", "0")]).await.is(500);
+    browser.post(&path, &[]).await.is(500);
+    let site = tenant.site.to_string();
+    let edges = format!("/orgs/{}/sites/edges", tenant.org);
+    browser.post(&edges, &[("name", "radius-9"), ("site", &site)]).await.is(500);
+    rename("ALTER TABLE session RENAME COLUMN away TO request").await;
+    assert_eq!(credentials(&world, &tenant).await, before);
+    browser.post(&edges, &[("name", "radius-9"), ("site", &site)]).await.is(201).has("id=\"token\"");
+    browser.post(&format!("{path}/rotate"), &[("overlap", "0")]).await.is(201).has("id=\"token\"");
+}
+
 async fn steps(browser: &Browser, path: &str) -> String {
     let page = browser.get(path).await;
     let from = page.body.find("<ol class=\"checks\">").unwrap();
@@ -351,7 +371,6 @@ async fn an_edge_is_tested_step_by_step() {
     let said = "gatehouse-edge 0.1.0";
     assert!(edge_status::answer_probe(&mut tx, tenant.edge, probe, at, said).await.unwrap());
     tx.commit().await.unwrap();
-    world.cache.publish(&BusMessage::Events { org: tenant.org }).await.unwrap();
     let mut text = String::new();
     let arrived = tokio::time::timeout(Wait::from_secs(20), async {
         while let Some(Ok(bytes)) = stream.next().await {
@@ -378,12 +397,17 @@ async fn a_client_is_decided_on_dryly_as_it_would_be_at_the_edge() {
     let path = format!("/orgs/{}/sites/edges/{}/test", tenant.org, tenant.edge);
     let events = "SELECT count(*) FROM event";
     let before: i64 = sqlx::query_scalar(events).fetch_one(&world.admin).await.unwrap();
-    // The client that it asked for last is the sample.
-    browser.get(&path).await.has("The client that this edge asked for last").has("id=\"reason\"");
+    // A client that it asked for is the sample.
+    browser.get(&path).await.has("A client that this edge asked for lately").has("id=\"reason\"");
     let page =
         browser.get(&format!("{path}?mac=d4%3A6e%3A0e%3A00%3A00%3A01&auth_type=eap-tls&vendor=aruba")).await;
     page.is(200).has("id=\"packet\"").has("value=\"aruba\"");
-    browser.get(&format!("{path}?mac=nonsense&auth_type=telepathy")).await.is(422).has("id=\"mac-error\"");
+    let wrong = "mac=nonsense&auth_type=telepathy&vendor=a%00b&ssid=%00";
+    let page = browser.get(&format!("{path}?{wrong}")).await;
+    page.is(422).has("Nothing was tried: 4 fields need");
+    for field in ["mac", "auth_type", "vendor", "ssid"] {
+        page.has(&format!("aria-describedby=\"{field}-error\"")).has(&format!("id=\"{field}-error\""));
+    }
     browser.get(&format!("{path}?auth_type=mab")).await.is(422).has("Give the client&#39;s MAC address");
     let after: i64 = sqlx::query_scalar(events).fetch_one(&world.admin).await.unwrap();
     assert_eq!(after, before, "nothing is recorded");

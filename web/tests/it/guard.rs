@@ -321,3 +321,16 @@ async fn odd_requests_get_pages_too() {
     assert_eq!(page.status, StatusCode::METHOD_NOT_ALLOWED);
     page.has("Not this way");
 }
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_told_as_a_page() {
+    let world = World::impatient(std::time::Duration::from_millis(800)).await;
+    let (org, browser) = world.fresh("Fabrikam").await;
+    let mut lock = world.admin.begin().await.unwrap();
+    sqlx::query("LOCK TABLE session IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let page = browser.get(&format!("/orgs/{org}/clients")).await;
+    page.is(504).has("That took too long").has("<h1>");
+    let id = page.headers["x-request-id"].to_str().unwrap();
+    page.has(id);
+    assert!(page.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));
+}

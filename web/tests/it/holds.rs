@@ -174,3 +174,37 @@ async fn the_limits_of_mass_changes_are_set_and_checked() {
     assert_eq!(detail["before"]["mass_change"], serde_json::json!({ "percent": 20, "min": 50 }));
     assert_eq!(detail["after"]["mass_change"], serde_json::json!({ "percent": 35, "min": 200 }));
 }
+
+#[tokio::test]
+async fn old_holds_are_on_further_pages() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 5, 5).await;
+    sqlx::query(
+        "INSERT INTO hold (org_id, id, link_id, state, opened_at, counted_since, worse, fleet)
+         SELECT $1, gen_random_uuid(), $2, 'cleared', $3 - make_interval(mins => n / 2), $3, n, 900
+         FROM generate_series(1, 70) n",
+    )
+    .bind(tenant.org.uuid())
+    .bind(tenant.link.uuid())
+    .bind(world.now() - time::Duration::HOUR)
+    .execute(&world.admin)
+    .await
+    .unwrap();
+    let list = format!("/orgs/{}/holds", tenant.org);
+    let first = browser.get(&list).await;
+    let before = &first.body[..first.body.find("rel=\"next\"").unwrap()];
+    let older = before[before.rfind("href=\"").unwrap() + 6..].split('"').next().unwrap();
+    let second = browser.get(older).await;
+    assert!(!second.body.contains("rel=\"next\""));
+    let start = format!("<th scope=\"row\"><a href=\"{list}/");
+    let ids = |body: &str| {
+        let found =
+            body.match_indices(&start).map(|(at, m)| body[at + m.len()..at + m.len() + 36].to_owned());
+        found.collect::<Vec<_>>()
+    };
+    let mut all = [ids(&first.body), ids(&second.body)].concat();
+    assert_eq!(all.len(), 71);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 71, "a hold came twice");
+}

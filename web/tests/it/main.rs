@@ -9,6 +9,7 @@ mod guard;
 mod holds;
 mod links;
 mod live;
+mod much;
 mod pages;
 mod policy;
 mod remediation;

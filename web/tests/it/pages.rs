@@ -126,6 +126,14 @@ fn sound(path: &str, body: &str) {
     for attribute in ["src=\"http", "href=\"http", "action=\"http", "src=\"//", "href=\"//"] {
         assert!(!body.contains(attribute), "{path} refers elsewhere: {attribute}");
     }
+    for tag in body.split('<') {
+        let tag = tag.split('>').next().unwrap();
+        assert!(tag.matches(" aria-describedby=").count() < 2, "{path} describes a control twice: {tag}");
+        assert!(
+            !(tag.starts_with("li ") && tag.contains(" role=\"status\"")),
+            "{path} has a list item that is none"
+        );
+    }
     let mut ids: Vec<_> = body
         .match_indices(" id=\"")
         .map(|(at, m)| {
@@ -224,6 +232,59 @@ async fn colours_are_chosen_without_javascript() {
         }
         let stranger = Browser { cookie: format!("gh_theme={theme}"), ..browser.clone() };
         stranger.get("/sign-in").await.is(200).has(&format!("data-theme=\"{theme}\""));
+    }
+}
+
+/// The address of what answers a form need not answer a GET, and what it shows would be lost.
+#[tokio::test]
+async fn colours_lead_nobody_away_from_a_form_or_a_token() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 5, 5).await;
+    let path = format!("/orgs/{}/sites/edges/{}", tenant.org, tenant.edge);
+    let shown = browser.get(&path).await;
+    assert_eq!(shown.hidden("return_to"), path);
+    shown.has("class=\"theme\"");
+    for (path, form) in [(format!("{path}/credentials"), ("", "")), (path, ("name", ""))] {
+        let answer = browser.post(&path, &[form]).await;
+        assert_eq!(answer.hidden("return_to"), "/");
+        // Without JavaScript it is not there; with it, it changes the page in place.
+        answer.has("class=\"theme js-only\"");
+        sound(&path, &answer.body);
+    }
+}
+
+/// PostgreSQL knows no text with a NUL.
+#[tokio::test]
+async fn odd_input_is_refused_beside_its_field() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 5, 5).await;
+    for (list, fields) in [
+        (
+            "events",
+            vec![
+                "user",
+                "ssid",
+                "mac",
+                "type",
+                "rule",
+                "reason",
+                "compliance",
+                "edge",
+                "site",
+                "session",
+                "from",
+            ],
+        ),
+        ("clients", vec!["name", "ssid", "mac", "compliance", "site"]),
+        ("devices", vec!["q", "os", "owner", "compliance", "link"]),
+    ] {
+        for field in fields {
+            let page = browser.get(&format!("/orgs/{}/{list}?{field}=x%00y", tenant.org)).await;
+            page.is(200).has("Nothing was searched: one field needs");
+            let wrong = format!("name=\"{field}\" aria-invalid=\"true\" aria-describedby=\"{field}-error\"");
+            page.has(&wrong).has(&format!("id=\"{field}-error\""));
+            sound(list, &page.body);
+        }
     }
 }
 

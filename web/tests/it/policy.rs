@@ -297,6 +297,21 @@ async fn a_rule_keeps_its_comment_its_trial_and_all_its_results() {
 }
 
 #[tokio::test]
+async fn control_characters_of_vendors_are_refused_beside_them() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 5, 5).await;
+    let (now, _) = draft(&world, tenant.org).await;
+    let path = format!("/orgs/{}/auth-policies/rules", tenant.org);
+    for field in ["m_vendor", "n_vendor"] {
+        let fields = [("name", "x"), ("action", "block"), (field, "aruba, jun\0iper")];
+        let page = send(&browser, &path, &fields, now).await;
+        page.is(422).has("Leave control characters out of the vendors.");
+    }
+    let fields = [("name", "x"), ("action", "block"), ("m_vendor", "aruba, juniper")];
+    send(&browser, &path, &fields, now).await.redirect();
+}
+
+#[tokio::test]
 async fn errors_block_publishing_and_the_draft_says_what_changes() {
     let world = World::new().await;
     let (tenant, browser) = world.tenant("Contoso", "", 20, 20).await;

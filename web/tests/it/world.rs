@@ -90,6 +90,16 @@ impl World {
 
     /// A world at a time and an address of one's own.
     pub async fn at(clock: Arc<dyn Clock>, origin: &str) -> Self {
+        Self::with(clock, origin, std::time::Duration::from_secs(30)).await
+    }
+
+    /// A world whose requests are cut off after `patience`.
+    pub async fn impatient(patience: std::time::Duration) -> Self {
+        let clock = ManualClock::new(time::macros::datetime!(2026-11-20 12:34:56 UTC));
+        Self::with(Arc::new(clock), ORIGIN, patience).await
+    }
+
+    async fn with(clock: Arc<dyn Clock>, origin: &str, patience: std::time::Duration) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let server = required("GATEHOUSE_TEST_DATABASE_URL");
         let name = format!("web_{}", Ids::system().uuid(SystemClock.now()).simple());
@@ -158,7 +168,7 @@ impl World {
         let router = web::router(deps, config).unwrap().layer(httpkit::FrontLayer::new(
             clock.clone(),
             ids.clone(),
-            std::time::Duration::from_secs(30),
+            patience,
         ));
         Self { store, cache, clock, ids, router, admin }
     }

@@ -105,6 +105,10 @@ pub fn check_rule(rule: &Rule, doc: &PolicyDoc) -> Vec<FieldError> {
                 Some(_) => {}
             }
         }
+        if side.vendors.iter().any(|vendor| vendor.chars().any(char::is_control)) {
+            let message = "Leave control characters out of the vendors.";
+            errors.push(FieldError::new(field, "bad_characters", message));
+        }
     }
     if rule.comment.chars().count() > COMMENT_MAX {
         let message = format!("Use {COMMENT_MAX} characters at most.");

@@ -1,7 +1,5 @@
 //! NAC Events: searched newest first, read one by one.
 
-use std::collections::HashMap;
-
 use domain::compliance::Verdict;
 use domain::decision::Reason;
 use domain::event::EventKind;
@@ -14,6 +12,9 @@ use uuid::Uuid;
 
 use super::{Cursor, address, mac};
 use crate::{OrgTx, Result};
+
+/// Events that one search looks through at most, where what is asked for has no index.
+pub const STRETCH: i64 = 100_000;
 
 /// What to look for. Everything given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,18 +120,29 @@ impl From<Row> for EventRow {
     }
 }
 
-/// The statement grows with the filter, so that PostgreSQL plans for the conditions that are there.
-fn select(org: Uuid, filter: &EventFilter) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new(
-        "SELECT e.id, e.at, e.kind, e.mac, e.session_id, g.name AS edge_name, s.name AS site_name, e.summary,
-                e.auth_type, e.ssid, e.user_name, e.permit, e.reason, e.rule_id, e.rule_name, e.policy_version,
-                e.vlan, e.role, e.verdict, e.match_strength
-         FROM event e
-         LEFT JOIN edge g ON g.org_id = e.org_id AND g.id = e.edge_id
-         LEFT JOIN site s ON s.org_id = e.org_id AND s.id = e.site_id
-         WHERE e.org_id = ",
-    );
-    sql.push_bind(org);
+/// Reasons that no permitted client is told.
+const fn is_denial(reason: Reason) -> bool {
+    match reason {
+        Reason::RuleBlock
+        | Reason::ImplicitDeny
+        | Reason::NoPolicy
+        | Reason::CertificateMissing
+        | Reason::CertificateExpired
+        | Reason::FactsUnavailable => true,
+        Reason::RuleAllow | Reason::SiteFallback => false,
+    }
+}
+
+const COLUMNS: &str = "e.id, e.at, e.kind, e.mac, e.session_id, g.name AS edge_name, s.name AS site_name, e.summary,
+    e.auth_type, e.ssid, e.user_name, e.permit, e.reason, e.rule_id, e.rule_name, e.policy_version, e.vlan, e.role,
+    e.verdict, e.match_strength";
+const NAMES: &str = " LEFT JOIN edge g ON g.org_id = e.org_id AND g.id = e.edge_id
+    LEFT JOIN site s ON s.org_id = e.org_id AND s.id = e.site_id";
+
+/// Conditions that an index in the order of time serves. The statement grows with the filter, so that PostgreSQL plans
+/// for the conditions that are there.
+fn push_indexed(sql: &mut QueryBuilder<Postgres>, org: Uuid, filter: &EventFilter) {
+    sql.push(" WHERE e.org_id = ").push_bind(org);
     if let Some(from) = filter.from {
         sql.push(" AND e.at >= ").push_bind(from);
     }
@@ -146,9 +158,6 @@ fn select(org: Uuid, filter: &EventFilter) -> QueryBuilder<Postgres> {
     if let Some(user) = &filter.user {
         sql.push(" AND e.user_key = ").push_bind(user.to_lowercase());
     }
-    if let Some(ssid) = &filter.ssid {
-        sql.push(" AND e.ssid = ").push_bind(ssid.clone());
-    }
     if let Some(rule) = filter.rule {
         sql.push(" AND e.rule_id = ").push_bind(rule.uuid());
     }
@@ -156,8 +165,22 @@ fn select(org: Uuid, filter: &EventFilter) -> QueryBuilder<Postgres> {
         let kind = if permit { EventKind::NacClientPermit } else { EventKind::NacClientDeny };
         sql.push(" AND e.kind = ").push_bind(kind.as_str());
     }
+    // Said in the words of the partial index on reasons, which serves nobody else.
+    if filter.permit == Some(false) || filter.reason.is_some_and(is_denial) {
+        sql.push(" AND e.permit = false");
+    }
     if let Some(reason) = filter.reason {
         sql.push(" AND e.reason = ").push_bind(reason.as_str());
+    }
+    if let Some(session) = filter.session {
+        sql.push(" AND e.session_id = ").push_bind(session.uuid());
+    }
+}
+
+/// Conditions that every event is held against which the others let through.
+fn push_others(sql: &mut QueryBuilder<Postgres>, filter: &EventFilter) {
+    if let Some(ssid) = &filter.ssid {
+        sql.push(" AND e.ssid = ").push_bind(ssid.clone());
     }
     if let Some(verdict) = filter.verdict {
         sql.push(" AND e.verdict = ").push_bind(verdict.as_str());
@@ -168,28 +191,78 @@ fn select(org: Uuid, filter: &EventFilter) -> QueryBuilder<Postgres> {
     if let Some(site) = filter.site {
         sql.push(" AND e.site_id = ").push_bind(site.uuid());
     }
-    if let Some(session) = filter.session {
-        sql.push(" AND e.session_id = ").push_bind(session.uuid());
+}
+
+impl EventFilter {
+    /// Whether something is asked for that no index is in the order of: events are then looked through one by one.
+    /// Such an index would be paid for by every decision, and these filters are asked by people.
+    const fn is_looked_through(&self) -> bool {
+        self.ssid.is_some() || self.verdict.is_some() || self.edge.is_some() || self.site.is_some()
     }
+}
+
+fn select(org: Uuid, filter: &EventFilter) -> QueryBuilder<Postgres> {
+    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new("SELECT ");
+    sql.push(COLUMNS).push(" FROM event e").push(NAMES);
+    push_indexed(&mut sql, org, filter);
+    push_others(&mut sql, filter);
     sql
 }
 
-/// The newest events that fit, older than `before` where it is given.
-pub async fn list(
-    tx: &mut OrgTx,
-    filter: &EventFilter,
-    before: Option<Cursor>,
-    limit: i64,
-) -> Result<Vec<EventRow>> {
-    let mut sql = select(tx.org().uuid(), filter);
+fn push_before(sql: &mut QueryBuilder<Postgres>, before: Option<Cursor>) {
     if let Some(Cursor { at, id }) = before {
         // The first condition alone prunes partitions.
         sql.push(" AND e.at <= ").push_bind(at);
         sql.push(" AND (e.at, e.id) < (").push_bind(at).push(", ").push_bind(id).push(")");
     }
+}
+
+/// What a search found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    pub rows: Vec<EventRow>,
+    /// Where the search stopped with fewer rows than were asked for, because it had looked through [`STRETCH`] events:
+    /// there may be more that fit behind it.
+    pub stopped_at: Option<Cursor>,
+}
+
+/// The newest events that fit, older than `before` where it is given; at most `limit`.
+pub async fn list(tx: &mut OrgTx, filter: &EventFilter, before: Option<Cursor>, limit: i64) -> Result<Found> {
+    let org = tx.org().uuid();
+    if !filter.is_looked_through() {
+        let mut sql = select(org, filter);
+        push_before(&mut sql, before);
+        sql.push(" ORDER BY e.at DESC, e.id DESC LIMIT ").push_bind(limit);
+        let rows = sql.build_query_as::<Row>().fetch_all(tx.conn()).await?;
+        return Ok(Found { rows: rows.into_iter().map(EventRow::from).collect(), stopped_at: None });
+    }
+    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new("SELECT ");
+    sql.push(COLUMNS).push(" FROM (SELECT e.* FROM event e");
+    push_indexed(&mut sql, org, filter);
+    push_before(&mut sql, before);
+    sql.push(" ORDER BY e.at DESC, e.id DESC LIMIT ").push_bind(STRETCH).push(") e").push(NAMES);
+    sql.push(" WHERE true");
+    push_others(&mut sql, filter);
     sql.push(" ORDER BY e.at DESC, e.id DESC LIMIT ").push_bind(limit);
     let rows = sql.build_query_as::<Row>().fetch_all(tx.conn()).await?;
-    Ok(rows.into_iter().map(EventRow::from).collect())
+    let rows: Vec<_> = rows.into_iter().map(EventRow::from).collect();
+    let is_full = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= limit;
+    let stopped_at = if is_full { None } else { end_of_stretch(tx, filter, before).await? };
+    Ok(Found { rows, stopped_at })
+}
+
+/// The last of the events that were looked through; `None` where there are no more of them than that.
+async fn end_of_stretch(
+    tx: &mut OrgTx,
+    filter: &EventFilter,
+    before: Option<Cursor>,
+) -> Result<Option<Cursor>> {
+    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new("SELECT e.at, e.id FROM event e");
+    push_indexed(&mut sql, tx.org().uuid(), filter);
+    push_before(&mut sql, before);
+    sql.push(" ORDER BY e.at DESC, e.id DESC LIMIT 1 OFFSET ").push_bind(STRETCH - 1);
+    let row: Option<(OffsetDateTime, Uuid)> = sql.build_query_as().fetch_optional(tx.conn()).await?;
+    Ok(row.map(|(at, id)| Cursor { at, id }))
 }
 
 /// Events that fit and came behind `after`, the oldest first.
@@ -221,25 +294,4 @@ pub async fn one(tx: &mut OrgTx, id: EventId) -> Result<Option<(EventRow, serde_
     .fetch_one(tx.conn())
     .await?;
     Ok(Some((row.into(), detail)))
-}
-
-/// How often a rule decided, and when last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hits {
-    pub count: i64,
-    pub last: OffsetDateTime,
-}
-
-/// Which rules decided how often since `from`.
-pub async fn hits(tx: &mut OrgTx, from: OffsetDateTime) -> Result<HashMap<RuleId, Hits>> {
-    let org = tx.org().uuid();
-    let rows = sqlx::query!(
-        r#"SELECT rule_id AS "rule_id!", count(*) AS "count!", max(at) AS "last!" FROM event
-           WHERE org_id = $1 AND at >= $2 AND rule_id IS NOT NULL GROUP BY rule_id"#,
-        org,
-        from,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    Ok(rows.into_iter().map(|r| (RuleId(r.rule_id), Hits { count: r.count, last: r.last })).collect())
 }

@@ -8,13 +8,15 @@ use uuid::Uuid;
 
 use crate::{OrgTx, Result};
 
+/// Counting a rule's decisions stops here: a page says "or more".
+pub const HITS_MAX: i64 = 10_000;
 /// Decisions of a window, matched by rules on trial, that are looked through: the newest ones.
 pub const DRY_RUN_DECISIONS_MAX: i64 = 50_000;
 
 /// What became of one rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuleHits {
-    /// Decisions of the window that it made.
+    /// Decisions of the window that it made, counted to [`HITS_MAX`].
     pub count: i64,
     /// The last of all that are kept, also before the window; `None`: it never decided.
     pub last: Option<OffsetDateTime>,
@@ -47,13 +49,15 @@ pub async fn hits(tx: &mut OrgTx, from: OffsetDateTime, rules: &[RuleId], trials
     let rows = sqlx::query!(
         r#"SELECT w.id AS "id!", c.n AS "n!", l.at AS "at?"
            FROM unnest($2::uuid[]) AS w(id)
-           CROSS JOIN LATERAL (SELECT count(*) AS n FROM event e
-                               WHERE e.org_id = $1 AND e.rule_id = w.id AND e.at >= $3) c
+           CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
+                                   SELECT FROM event e WHERE e.org_id = $1 AND e.rule_id = w.id AND e.at >= $3
+                                   LIMIT $4) h) c
            LEFT JOIN LATERAL (SELECT e.at FROM event e WHERE e.org_id = $1 AND e.rule_id = w.id
                               ORDER BY e.at DESC LIMIT 1) l ON true"#,
         org,
         &ids,
         from,
+        HITS_MAX,
     )
     .fetch_all(tx.conn())
     .await?;

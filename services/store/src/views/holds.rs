@@ -7,11 +7,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::links::RunView;
-use super::mac;
+use super::{Cursor, mac};
 use crate::{OrgTx, Result, StoreError};
 
-/// Counting stops here: a page says "more than".
-pub const COUNT_MAX: i64 = 100_000;
+pub use super::COUNT_MAX;
 
 /// A hold, with the account and the sync that brought it about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +32,14 @@ struct Row {
     decided_at: Option<OffsetDateTime>,
     decided_by: Option<String>,
     tenant_name: String,
+}
+
+impl HoldView {
+    /// Where the list stands at this row.
+    #[must_use]
+    pub const fn cursor(&self) -> Cursor {
+        Cursor { at: self.hold.opened_at, id: self.hold.id.uuid() }
+    }
 }
 
 impl TryFrom<Row> for HoldView {
@@ -58,16 +65,19 @@ impl TryFrom<Row> for HoldView {
 }
 
 /// The holds of the organization, the latest first.
-pub async fn list(tx: &mut OrgTx, limit: i64) -> Result<Vec<HoldView>> {
+pub async fn list(tx: &mut OrgTx, before: Option<Cursor>, limit: i64) -> Result<Vec<HoldView>> {
     let org = tx.org().uuid();
     let rows = sqlx::query_as!(
         Row,
         "SELECT h.id, h.link_id, h.state, h.opened_at, h.counted_since, h.worse, h.fleet, h.decided_at, h.decided_by,
                 l.tenant_name
          FROM hold h JOIN link l ON l.org_id = h.org_id AND l.id = h.link_id
-         WHERE h.org_id = $1 ORDER BY h.opened_at DESC LIMIT $2",
+         WHERE h.org_id = $1 AND ($3::timestamptz IS NULL OR (h.opened_at, h.id) < ($3, $4))
+         ORDER BY h.opened_at DESC, h.id DESC LIMIT $2",
         org,
         limit,
+        before.map(|before| before.at),
+        before.map(|before| before.id),
     )
     .fetch_all(tx.conn())
     .await?;

@@ -1,5 +1,8 @@
 //! Sites and edges, with what goes on at them.
 
+use std::collections::HashMap;
+use std::ops::Deref;
+
 use domain::coa::CoaKind;
 use domain::command::CommandState;
 use domain::edge::AgentReport;
@@ -7,16 +10,18 @@ use domain::request::AccessRequest;
 use domain::{CommandId, EdgeId, Mac, SessionId, SiteId};
 use time::{Duration, OffsetDateTime};
 
-use super::mac;
 use super::overview::DecisionCount;
+use super::{COUNT_MAX, mac};
 use crate::{OrgTx, Result, StoreError};
 
 /// Decisions per minute are told over so many whole minutes.
 pub const RATE_MINUTES: i32 = 5;
 /// Commands that came to nothing are counted over this.
 pub const FAILED_WITHIN: Duration = Duration::hours(24);
-/// Sessions that are looked through for an edge's own, the latest first.
-const SESSIONS_MAX: i64 = 500;
+/// Sessions of a site that are looked through for an edge's own: those of the latest days.
+const SESSIONS_READ_MAX: i64 = 5_000;
+/// Of an edge's own, so many are told.
+const REQUESTS_MAX: i64 = 500;
 
 /// Commands of an edge that are not finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,9 +48,9 @@ pub struct Probe {
     pub result: String,
 }
 
-/// An edge with its site, and how it stands.
+/// An edge with its site, and what is heard of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EdgeView {
+pub struct EdgeHeard {
     pub id: EdgeId,
     pub name: String,
     pub site: SiteId,
@@ -53,7 +58,6 @@ pub struct EdgeView {
     pub created_at: OffsetDateTime,
     pub disabled_at: Option<OffsetDateTime>,
     pub last_seen_at: Option<OffsetDateTime>,
-    pub active_sessions: i64,
     /// Credentials that are good now.
     pub credentials: i64,
     /// The end of one that was used last, and ends by itself.
@@ -67,12 +71,9 @@ pub struct EdgeView {
     pub probe: Option<Probe>,
     /// The program that called last, by its User-Agent.
     pub caller: Option<String>,
-    /// Decisions in the last [`RATE_MINUTES`] whole minutes.
-    pub decisions: i64,
-    pub backlog: Backlog,
 }
 
-impl EdgeView {
+impl EdgeHeard {
     /// When it last asked for commands, or held a stream of them.
     #[must_use]
     pub fn listened_at(&self) -> Option<OffsetDateTime> {
@@ -80,18 +81,44 @@ impl EdgeView {
     }
 }
 
+/// An edge with what is heard of it, and what goes on there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EdgeView {
+    pub heard: EdgeHeard,
+    /// Of the organization's first [`COUNT_MAX`] active sessions.
+    pub active_sessions: i64,
+    /// The organization has more active sessions than were counted.
+    pub sessions_cut: bool,
+    /// Decisions in the last [`RATE_MINUTES`] whole minutes.
+    pub decisions: i64,
+    pub backlog: Backlog,
+}
+
+impl Deref for EdgeView {
+    type Target = EdgeHeard;
+
+    fn deref(&self) -> &EdgeHeard {
+        &self.heard
+    }
+}
+
 /// The edges, by site and name.
 pub async fn edges(tx: &mut OrgTx, now: OffsetDateTime) -> Result<Vec<EdgeView>> {
-    select(tx, None, None, now).await
+    view(tx, None, None, now).await
 }
 
 /// The edges of one site, by name.
 pub async fn edges_at(tx: &mut OrgTx, site: SiteId, now: OffsetDateTime) -> Result<Vec<EdgeView>> {
-    select(tx, None, Some(site), now).await
+    view(tx, None, Some(site), now).await
 }
 
 /// One edge.
 pub async fn edge(tx: &mut OrgTx, edge: EdgeId, now: OffsetDateTime) -> Result<Option<EdgeView>> {
+    Ok(view(tx, Some(edge), None, now).await?.pop())
+}
+
+/// What is heard of one edge: a few rows of its own, so that it can be asked for every moment.
+pub async fn heard(tx: &mut OrgTx, edge: EdgeId, now: OffsetDateTime) -> Result<Option<EdgeHeard>> {
     Ok(select(tx, Some(edge), None, now).await?.pop())
 }
 
@@ -100,60 +127,39 @@ async fn select(
     edge: Option<EdgeId>,
     site: Option<SiteId>,
     now: OffsetDateTime,
-) -> Result<Vec<EdgeView>> {
+) -> Result<Vec<EdgeHeard>> {
     let org = tx.org().uuid();
-    let minute = now.truncate_to_minute();
     let rows = sqlx::query!(
         r#"SELECT e.id, e.name, e.site_id, s.name AS site_name, e.created_at, e.disabled_at, e.last_seen_at,
-                  coalesce(a.sessions, 0) AS "active_sessions!",
-                  coalesce(c.good, 0) AS "credentials!", u.expires_at AS "used_ends_at?",
+                  c.good AS "credentials!", u.expires_at AS "used_ends_at?",
                   t.skew_milliseconds AS "skew_milliseconds?", t.skew_at AS "skew_at?",
                   t.polled_at AS "polled_at?", t.streamed_at AS "streamed_at?",
                   t.report AS "report?", t.reported_at AS "reported_at?",
                   t.probe_at AS "probe_at?", t.probe_given_at AS "probe_given_at?",
                   t.probe_answered_at AS "probe_answered_at?", t.probe_result AS "probe_result?",
-                  p.name AS "caller?",
-                  coalesce(m.decisions, 0)::bigint AS "decisions!",
-                  coalesce(k.pending, 0) AS "pending!", coalesce(k.delivered, 0) AS "delivered!",
-                  coalesce(k.held, 0) AS "held!", k.oldest_at AS "oldest_at?", f.failed AS "failed!"
+                  p.name AS "caller?"
            FROM edge e
            JOIN site s ON s.org_id = e.org_id AND s.id = e.site_id
            LEFT JOIN edge_status t ON t.org_id = $1 AND t.edge_id = e.id
-           LEFT JOIN (SELECT edge_id, count(*) AS sessions FROM session
-                      WHERE org_id = $1 AND ended_at IS NULL GROUP BY edge_id) a ON a.edge_id = e.id
-           LEFT JOIN (SELECT edge_id, count(*) AS good FROM edge_credential
-                      WHERE org_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $4)
-                      GROUP BY edge_id) c ON c.edge_id = e.id
+           CROSS JOIN LATERAL (SELECT count(*) AS good FROM edge_credential g
+                      WHERE g.org_id = $1 AND g.edge_id = e.id AND g.revoked_at IS NULL
+                        AND (g.expires_at IS NULL OR g.expires_at > $4)) c
            LEFT JOIN LATERAL (SELECT l.expires_at FROM edge_credential l
                       WHERE l.org_id = $1 AND l.edge_id = e.id AND l.last_used_at IS NOT NULL
                         AND l.revoked_at IS NULL
                       ORDER BY l.last_used_at DESC, l.id DESC LIMIT 1) u ON true
            LEFT JOIN LATERAL (SELECT name FROM edge_caller
                       WHERE org_id = $1 AND edge_id = e.id ORDER BY seen_at DESC, name LIMIT 1) p ON true
-           LEFT JOIN LATERAL (SELECT sum(permits + denies) AS decisions FROM edge_minute
-                      WHERE org_id = $1 AND edge_id = e.id AND minute >= $5 AND minute < $6) m ON true
-           LEFT JOIN (SELECT edge_id, count(*) FILTER (WHERE state = 'pending') AS pending,
-                             count(*) FILTER (WHERE state = 'delivered') AS delivered,
-                             count(*) FILTER (WHERE state = 'held') AS held,
-                             min(created_at) FILTER (WHERE state <> 'held') AS oldest_at
-                      FROM command WHERE org_id = $1 AND state IN ('held', 'pending', 'delivered')
-                      GROUP BY edge_id) k ON k.edge_id = e.id
-           LEFT JOIN LATERAL (SELECT count(*) AS failed FROM command
-                      WHERE org_id = $1 AND edge_id = e.id AND state IN ('failed', 'expired')
-                        AND finished_at > $7) f ON true
            WHERE e.org_id = $1 AND ($2::uuid IS NULL OR e.id = $2) AND ($3::uuid IS NULL OR e.site_id = $3)
            ORDER BY lower(s.name), lower(e.name)"#,
         org,
         edge.map(EdgeId::uuid),
         site.map(SiteId::uuid),
         now,
-        minute - Duration::minutes(RATE_MINUTES.into()),
-        minute,
-        now - FAILED_WITHIN,
     )
     .fetch_all(tx.conn())
     .await?;
-    let view = rows.into_iter().map(|r| EdgeView {
+    let heard = rows.into_iter().map(|r| EdgeHeard {
         id: EdgeId(r.id),
         name: r.name,
         site: SiteId(r.site_id),
@@ -161,7 +167,6 @@ async fn select(
         created_at: r.created_at,
         disabled_at: r.disabled_at,
         last_seen_at: r.last_seen_at,
-        active_sessions: r.active_sessions,
         credentials: r.credentials,
         used_ends_at: r.used_ends_at,
         skew: r.skew_milliseconds.zip(r.skew_at),
@@ -175,14 +180,69 @@ async fn select(
             result: r.probe_result.unwrap_or_default(),
         }),
         caller: r.caller,
-        decisions: r.decisions,
-        backlog: Backlog {
-            pending: r.pending,
-            delivered: r.delivered,
-            held: r.held,
-            oldest_at: r.oldest_at,
-            failed: r.failed,
-        },
+    });
+    Ok(heard.collect())
+}
+
+async fn view(
+    tx: &mut OrgTx,
+    edge: Option<EdgeId>,
+    site: Option<SiteId>,
+    now: OffsetDateTime,
+) -> Result<Vec<EdgeView>> {
+    let heard = select(tx, edge, site, now).await?;
+    let org = tx.org().uuid();
+    let minute = now.truncate_to_minute();
+    let rows = sqlx::query!(
+        r#"WITH active AS MATERIALIZED (
+               SELECT edge_id FROM session WHERE org_id = $1 AND ended_at IS NULL LIMIT $7)
+           SELECT e.id, coalesce(a.sessions, 0) AS "active_sessions!",
+                  (SELECT count(*) >= $7 FROM active) AS "sessions_cut!",
+                  coalesce(m.decisions, 0)::bigint AS "decisions!",
+                  coalesce(k.pending, 0) AS "pending!", coalesce(k.delivered, 0) AS "delivered!",
+                  coalesce(k.held, 0) AS "held!", k.oldest_at AS "oldest_at?", f.failed AS "failed!"
+           FROM edge e
+           LEFT JOIN (SELECT edge_id, count(*) AS sessions FROM active GROUP BY edge_id) a ON a.edge_id = e.id
+           LEFT JOIN LATERAL (SELECT sum(permits + denies) AS decisions FROM edge_minute
+                      WHERE org_id = $1 AND edge_id = e.id AND minute >= $4 AND minute < $5) m ON true
+           LEFT JOIN (SELECT edge_id, count(*) FILTER (WHERE state = 'pending') AS pending,
+                             count(*) FILTER (WHERE state = 'delivered') AS delivered,
+                             count(*) FILTER (WHERE state = 'held') AS held,
+                             min(created_at) FILTER (WHERE state <> 'held') AS oldest_at
+                      FROM command WHERE org_id = $1 AND state IN ('held', 'pending', 'delivered')
+                        AND ($2::uuid IS NULL OR edge_id = $2)
+                      GROUP BY edge_id) k ON k.edge_id = e.id
+           CROSS JOIN LATERAL (SELECT count(*) AS failed FROM command
+                      WHERE org_id = $1 AND edge_id = e.id AND state IN ('failed', 'expired')
+                        AND finished_at > $6) f
+           WHERE e.org_id = $1 AND ($2::uuid IS NULL OR e.id = $2) AND ($3::uuid IS NULL OR e.site_id = $3)"#,
+        org,
+        edge.map(EdgeId::uuid),
+        site.map(SiteId::uuid),
+        minute - Duration::minutes(RATE_MINUTES.into()),
+        minute,
+        now - FAILED_WITHIN,
+        COUNT_MAX,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let mut loads: HashMap<_, _> = rows.into_iter().map(|row| (row.id, row)).collect();
+    // Whoever is not among them was deleted in between.
+    let view = heard.into_iter().filter_map(|heard| {
+        let r = loads.remove(&heard.id.uuid())?;
+        Some(EdgeView {
+            heard,
+            active_sessions: r.active_sessions,
+            sessions_cut: r.sessions_cut,
+            decisions: r.decisions,
+            backlog: Backlog {
+                pending: r.pending,
+                delivered: r.delivered,
+                held: r.held,
+                oldest_at: r.oldest_at,
+                failed: r.failed,
+            },
+        })
     });
     Ok(view.collect())
 }
@@ -264,21 +324,24 @@ pub async fn failed(
     rows.collect()
 }
 
-/// What an edge asked lately, the last first: of its site's latest sessions those that are its own. Requests that do
-/// not read any more are left out.
+/// What an edge asked lately, the last first: of the [`SESSIONS_READ_MAX`] sessions that its site decided on by the
+/// latest days (of a day that has more, any of them) those that are its own. Requests that do not read any more are
+/// left out.
 pub async fn requests(tx: &mut OrgTx, site: SiteId, edge: EdgeId) -> Result<Vec<AccessRequest>> {
     let org = tx.org().uuid();
+    // The day is what is indexed (migration 0085): ordering by the moment would read all that the site ever saw.
     let rows = sqlx::query_scalar!(
         r#"SELECT request AS "request!" FROM (
                SELECT edge_id, request, decided_at FROM session
-               WHERE org_id = $1 AND site_id = $2 AND decided_at IS NOT NULL
-               ORDER BY decided_at DESC LIMIT $4
+               WHERE org_id = $1 AND site_id = $2 AND decided_day IS NOT NULL
+               ORDER BY decided_day DESC LIMIT $4
            ) latest
-           WHERE edge_id = $3 AND request IS NOT NULL ORDER BY decided_at DESC"#,
+           WHERE edge_id = $3 AND request IS NOT NULL ORDER BY decided_at DESC LIMIT $5"#,
         org,
         site.uuid(),
         edge.uuid(),
-        SESSIONS_MAX,
+        SESSIONS_READ_MAX,
+        REQUESTS_MAX,
     )
     .fetch_all(tx.conn())
     .await?;

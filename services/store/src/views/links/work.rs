@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use crate::jobs::JobKind;
 use crate::{OrgTx, Result, StoreError};
 
-/// Counting stops here: a page says "more than".
-pub const COUNT_MAX: i64 = 100_000;
+pub use crate::views::COUNT_MAX;
+
 /// Of a longer day, the latest this many changes are measured.
 const MEASURED_MAX: i64 = 100_000;
 
