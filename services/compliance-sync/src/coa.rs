@@ -68,6 +68,8 @@ pub(crate) enum Affected<'a> {
     Keys(&'a [LookupKey]),
     /// Those with a command for a device of the link that no edge was told of yet.
     Waiting(LinkId),
+    /// These, where they are active; few enough for one page.
+    Sessions(&'a [SessionId]),
     All,
 }
 
@@ -114,6 +116,7 @@ pub(crate) async fn plan_page(
             let next = found.last().map(|session| session.id);
             (found, next)
         }
+        Affected::Sessions(ids) => (sessions::active(&mut tx, ids).await?, None),
         Affected::Waiting(link) => waiting(ctx, &mut tx, link, after, limit).await?,
     };
     found.retain(|session| page.since.is_none_or(|since| session.decided_at >= since));
@@ -316,6 +319,7 @@ impl<'a> Planner<'a> {
                     link,
                     device: answer.device.map(|(_, device)| device),
                     noticed_at,
+                    per_second: Some(ctx.config.coa_per_edge_per_second),
                 };
                 commands::plan(tx, &ctx.ids, now, command, plan).await?;
                 if hold.is_none() {

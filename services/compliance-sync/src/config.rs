@@ -34,7 +34,8 @@ pub struct SyncConfig {
     pub page_size_max: u16,
     /// A sweep that was interrupted longer ago than this starts over, because its next page may have expired.
     pub cursor_age_max_seconds: u32,
-    /// Missing devices that the end of one sweep asks Microsoft about, one by one.
+    /// Missing devices that the end of one sweep asks Microsoft about, one by one, before it counts as done. The others
+    /// are asked about after that, a turn at a time. 0: nobody is asked about any.
     pub confirm_max_per_sweep: u16,
     /// Of those, requests in flight at once.
     pub confirm_concurrency: u8,
@@ -48,8 +49,8 @@ pub struct SyncConfig {
     pub look_interval_seconds: u32,
     /// Devices that one job looks at before it waits for its next turn.
     pub look_devices_max: u16,
-    /// A device whose client is on the network and not trusted is looked at this often, and ever less often while
-    /// nothing changes, down to the second.
+    /// A device whose client is on the network and not trusted, or in its grace, is looked at this often, and less often
+    /// while nothing changes, down to the second. A device whose grace is about to end is looked at as often as that.
     pub hot_interval_seconds: u32,
     pub hot_interval_max_seconds: u32,
     /// A look under a key that nobody bears is given up after this many.
@@ -137,7 +138,7 @@ impl Default for SyncConfig {
             look_interval_seconds: 120,
             look_devices_max: 100,
             hot_interval_seconds: 60,
-            hot_interval_max_seconds: 300,
+            hot_interval_max_seconds: 120,
             look_attempts_max: 6,
             enrich_interval_seconds: 300,
             hot_request_seconds: 10,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use cache::{BusMessage, CacheError};
 use domain::outbox::OutboxMessage;
 use domain::resolver::LookupKey;
-use domain::{EdgeId, LinkId, OrgId};
+use domain::{EdgeId, LinkId, OrgId, SessionId};
 use futures::{StreamExt, stream};
 use store::devices::{self, CANDIDATES_MAX};
 use store::jobs::{self, JobKind};
@@ -164,6 +164,8 @@ struct Work {
     redecide: bool,
     /// Links whose holds came or went.
     holds: BTreeSet<LinkId>,
+    /// Sessions whose commands came to nothing.
+    sessions: BTreeSet<SessionId>,
     noticed: Noticed,
     credentials: BTreeSet<EdgeId>,
     commands: BTreeSet<EdgeId>,
@@ -213,6 +215,10 @@ impl Work {
                     work.holds.insert(*link);
                     false
                 }
+                Some(OutboxMessage::SessionsDue { sessions }) => {
+                    work.sessions.extend(sessions);
+                    false
+                }
                 None => false,
             };
             if plans {
@@ -245,7 +251,7 @@ impl Carried {
             OutboxMessage::SnapshotChanged { redecide: true } => &[&self.snapshot, &self.plan],
             OutboxMessage::SnapshotChanged { redecide: false } => &[&self.snapshot],
             OutboxMessage::CredentialChanged { .. } => &[&self.credentials],
-            OutboxMessage::HoldChanged { .. } => &[&self.plan],
+            OutboxMessage::HoldChanged { .. } | OutboxMessage::SessionsDue { .. } => &[&self.plan],
             OutboxMessage::CommandReady { .. } => &[&self.commands],
         };
         parts.iter().find_map(|part| part.as_ref().err())
@@ -294,7 +300,9 @@ async fn settle_accounts(
                 retry.entry(now + wait).or_default().push(id);
             }
         }
-        if !claimed.settling && claimed.attempts == 1 {
+        // Some are for later from the beginning.
+        let at_once = !matches!(message, OutboxMessage::SessionsDue { .. });
+        if !claimed.settling && claimed.attempts == 1 && at_once {
             ctx.metrics.outbox_delay((now - claimed.created_at).as_seconds_f64().max(0.0));
         }
     }
@@ -407,6 +415,10 @@ async fn replan(ctx: &Context, org: OrgId, work: &Work, claim: &mut Claim<'_>) -
     let keys: Vec<LookupKey> = work.keys.iter().cloned().collect();
     let mut parts: Vec<(Affected<'_>, Option<OffsetDateTime>)> =
         work.holds.iter().map(|link| (Affected::Waiting(*link), None)).collect();
+    let sessions: Vec<SessionId> = work.sessions.iter().copied().collect();
+    parts.extend(
+        sessions.chunks(ctx.config.plan_page_max.into()).map(|some| (Affected::Sessions(some), None)),
+    );
     if work.redecide {
         parts.push((Affected::All, work.since));
     } else {

@@ -1,8 +1,9 @@
 //! When a device deserves a look of its own, between the sweeps of its fleet. Pure.
 //!
 //! Intune tells nobody when a device changes, so whoever waits for a change has to ask. Three kinds of devices are
-//! worth asking about: those whose client is on the network and not trusted, those whose grace is about to end, and
-//! those that were just enrolled, whose check-ins come by a pattern that Microsoft publishes.
+//! worth asking about: those whose client is on the network and not trusted, or trusted for its grace alone; those
+//! whose grace is about to end; and those that were just enrolled, whose check-ins come by a pattern that Microsoft
+//! publishes.
 
 use time::{Duration, OffsetDateTime};
 
@@ -11,9 +12,9 @@ use crate::device::{ComplianceState, DeviceFacts};
 /// How often to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// At a device with an active session that is not trusted, while it keeps changing.
+    /// At a device with an active session that is not trusted, or in its grace, while it keeps changing.
     pub hot: Duration,
-    /// At the same device when looks have shown nothing new for long.
+    /// At the same device when looks have shown nothing new for long; at any device whose grace is about to end.
     pub hot_max: Duration,
 }
 
@@ -28,8 +29,6 @@ pub struct Interest {
 
 /// Grace that ends within this is watched.
 const GRACE_WATCHED: Duration = Duration::HOUR;
-const GRACE_STEP: Duration = Duration::minutes(15);
-const GRACE_STEP_IN_SESSION: Duration = Duration::minutes(5);
 /// A check-in takes a moment until Graph shows it.
 const CHECK_IN_SHOWS: Duration = Duration::seconds(30);
 
@@ -51,8 +50,10 @@ pub fn next_look(
         // Whether it is gone is asked about elsewhere.
         return None;
     }
-    let hot = (interest.session && !is_trusted(device, now)).then(|| now + hot_interval(interest, pace));
-    [hot, near_grace_end(device, interest, now), next_check_in(device, now)].into_iter().flatten().min()
+    // Grace is lent: whoever is on the network by it is about to be repaired, or to lose it.
+    let hot = interest.session && device.compliance != ComplianceState::Compliant;
+    let hot = hot.then(|| now + hot_interval(interest, pace));
+    [hot, near_grace_end(device, pace, now), next_check_in(device, now)].into_iter().flatten().min()
 }
 
 /// Doubles with each look that shows nothing new.
@@ -61,16 +62,7 @@ fn hot_interval(interest: Interest, pace: Pace) -> Duration {
     pace.hot.saturating_mul(factor).min(pace.hot_max).max(pace.hot).max(Duration::SECOND)
 }
 
-/// Whether Intune's own word is enough to be let in, grace included.
-fn is_trusted(device: &DeviceFacts, now: OffsetDateTime) -> bool {
-    match device.compliance {
-        ComplianceState::Compliant => true,
-        ComplianceState::InGracePeriod => device.grace_expires_at.is_none_or(|end| end > now),
-        _ => false,
-    }
-}
-
-fn near_grace_end(device: &DeviceFacts, interest: Interest, now: OffsetDateTime) -> Option<OffsetDateTime> {
+fn near_grace_end(device: &DeviceFacts, pace: Pace, now: OffsetDateTime) -> Option<OffsetDateTime> {
     let end = device.grace_expires_at.filter(|_| device.compliance == ComplianceState::InGracePeriod)?;
     if end <= now {
         return None;
@@ -79,8 +71,7 @@ fn near_grace_end(device: &DeviceFacts, interest: Interest, now: OffsetDateTime)
     if now < watched_from {
         return Some(watched_from);
     }
-    let step = if interest.session { GRACE_STEP_IN_SESSION } else { GRACE_STEP };
-    Some((now + step).min(end))
+    Some((now + pace.hot_max.max(Duration::SECOND)).min(end))
 }
 
 /// A moment after the device's next expected check-in, while it is new.

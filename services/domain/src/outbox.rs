@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::resolver::LookupKey;
-use crate::{DeviceId, EdgeId, LinkId};
+use crate::{DeviceId, EdgeId, LinkId, SessionId};
 
 /// One message. All are level-triggered: the consumer re-reads the present state, so that handling a message
 /// twice, or late, does no harm.
@@ -33,6 +33,8 @@ pub enum OutboxMessage {
     CredentialChanged { edge: EdgeId },
     /// Moves of a link's clients are held, or no longer are: those that no edge was told are decided again.
     HoldChanged { link: LinkId },
+    /// Commands of these sessions came to nothing: they are decided again, and moved where that is still wanted.
+    SessionsDue { sessions: Vec<SessionId> },
     /// A command waits for an edge.
     CommandReady { edge: EdgeId },
 }

@@ -1,5 +1,7 @@
 //! Time and randomness as arguments.
 
+pub mod follow;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 

@@ -24,6 +24,7 @@ use url::Url;
 use web::{WebConfig, WebDeps};
 
 use crate::admin;
+use crate::clock::Follower;
 use crate::config::{CloudConfig, Config, MicrosoftConfig, RemediationConfig};
 use crate::credentials;
 use crate::observe::{Observer, observe};
@@ -48,6 +49,7 @@ pub struct Addresses {
 /// What a test replaces.
 #[derive(Clone)]
 pub struct Ambient {
+    /// The machine's; what the process goes by is put right by PostgreSQL's.
     pub clock: SharedClock,
     pub ids: Ids,
 }
@@ -111,6 +113,14 @@ impl Process {
         tasks.spawn(http(listener, router, &shutdown, process.shutdown_grace));
         let mut addresses = Addresses { admin: admin_address, dashboard: None, nac: None };
         let Ambient { clock, ids } = ambient;
+        let mut follower = Follower::new(store.clone(), clock);
+        follower.begin().await;
+        let clock = follower.clock();
+        let followed = follower.run(shutdown.clone());
+        tasks.spawn(async move {
+            followed.await;
+            Ok(())
+        });
         let clouds = microsoft.map(|config| microsoft_clouds(config, &clock, &ids)).transpose()?;
         if let Some(clouds) = &clouds {
             let watched = credentials::watch(clouds.clone(), clock.clone(), shutdown.clone());

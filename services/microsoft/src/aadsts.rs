@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::link::LinkState;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// What a refusal of the token endpoint means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,9 +142,38 @@ impl TokenErrorKind {
     }
 }
 
+impl TokenErrorKind {
+    /// The tenant does not want our app, or is not there: no failure of the way to it.
+    pub(crate) const fn is_the_tenants_word(self) -> bool {
+        matches!(
+            self,
+            Self::ConsentMissing
+                | Self::ConsentRevoked
+                | Self::DisabledByTenant
+                | Self::NoIntune
+                | Self::TenantGone
+                | Self::WrongCloud
+                | Self::BlockedByConditionalAccess
+        )
+    }
+}
+
 impl TokenError {
     pub(crate) fn new(kind: TokenErrorKind, detail: impl Into<String>) -> Self {
         Self { kind, code: None, detail: detail.into(), retry_after: None }
+    }
+
+    /// What an answer other than success to a client-credentials request means. No person signs in there, and no code
+    /// is redeemed: where Entra ID wants more than a credential it says `claims` or a suberror, and that is a policy of
+    /// the tenant; all else of that kind is an answer that such a request should never get.
+    pub(crate) fn classify_app_only(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
+        let error = Self::classify(status, retry_after, body);
+        if !matches!(error.kind, K::PersonRefused | K::CodeRefused) {
+            return error;
+        }
+        let parsed: Demands = serde_json::from_slice(body).unwrap_or_default();
+        let demands = [&parsed.claims, &parsed.suberror].into_iter().any(|demand| !is_empty(demand));
+        Self { kind: if demands { K::BlockedByConditionalAccess } else { K::Protocol }, ..error }
     }
 
     /// What an answer other than success means. `body` may be anything.
@@ -253,6 +283,18 @@ struct ErrorBody {
     error: Option<String>,
     error_description: Option<String>,
     error_codes: Vec<u32>,
+}
+
+/// What Entra ID wants besides; of whatever form.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Demands {
+    claims: Value,
+    suberror: Value,
+}
+
+fn is_empty(demand: &Value) -> bool {
+    demand.is_null() || demand.as_str() == Some("")
 }
 
 #[cfg(test)]

@@ -84,6 +84,36 @@ fn an_unknown_code_falls_back_to_the_error_and_the_status() {
 }
 
 #[test]
+fn an_app_that_is_refused_like_a_person_has_a_state_all_the_same() {
+    let with = |error: &str, code: u32, more: Value| {
+        let mut body: Value = serde_json::from_slice(&body(error, code)).unwrap();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        TokenError::classify_app_only(400, None, body.to_string().as_bytes())
+    };
+    let claims = json!({"claims": "{\"access_token\":{\"capolids\":{\"essential\":true}}}"});
+    let suberror = json!({"suberror": "message_only"});
+    let empty = json!({"suberror": "", "claims": null});
+    for (error, code, more, state) in [
+        ("invalid_grant", 999_999_999, &claims, LinkState::BlockedByCa),
+        ("invalid_grant", 999_999_999, &suberror, LinkState::BlockedByCa),
+        ("interaction_required", 999_999_999, &empty, LinkState::BlockedByCa),
+        ("interaction_required", 50_076, &claims, LinkState::BlockedByCa),
+        ("invalid_grant", 999_999_999, &empty, LinkState::Unreachable),
+        ("invalid_grant", 50_034, &empty, LinkState::Unreachable),
+        ("access_denied", 999_999_999, &empty, LinkState::Unreachable),
+        ("invalid_grant", 54_005, &empty, LinkState::Unreachable),
+        // What is known is what it was.
+        ("invalid_grant", 53_003, &empty, LinkState::BlockedByCa),
+        ("invalid_client", 7_000_229, &claims, LinkState::ConsentRevoked),
+        ("invalid_client", 7_000_215, &suberror, LinkState::CredentialFailing),
+    ] {
+        let refused = with(error, code, more.clone());
+        assert_eq!((refused.link_state(), refused.code), (Some(state), Some(code)), "{error} {code} {more}");
+    }
+    assert_eq!(TokenError::classify(400, None, &body("invalid_grant", 999_999_999)).kind, K::CodeRefused);
+}
+
+#[test]
 fn a_finer_code_beside_a_known_one_does_no_harm() {
     let text = json!({"error": "invalid_client", "error_codes": [123_456, 7_000_229]}).to_string();
     let error = TokenError::classify(401, None, text.as_bytes());
@@ -114,6 +144,7 @@ proptest! {
     #[test]
     fn classification_is_total(status in 100_u16..600, body in "\\PC{0,200}", error in "\\PC{0,20}", text in "\\PC{0,600}") {
         let _ = TokenError::classify(status, None, body.as_bytes());
+        prop_assert!(TokenError::classify_app_only(status, None, body.as_bytes()).link_state().is_some());
         let body = json!({"error": error, "error_description": text}).to_string();
         let error = TokenError::classify(status, None, body.as_bytes());
         prop_assert!(error.detail.chars().count() <= 401 && !error.detail.chars().any(char::is_control));

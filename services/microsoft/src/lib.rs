@@ -73,6 +73,7 @@ struct Shared {
     http: http::Http,
     tokens: token::TokenCache,
     records: credentials::Records,
+    schemas: graph::Schemas,
 }
 
 /// The HTTP client cannot be built: most often no rustls provider is installed.
@@ -96,6 +97,7 @@ impl Microsoft {
             http,
             tokens: token::TokenCache::default(),
             records: credentials::Records::default(),
+            schemas: graph::Schemas::default(),
         };
         Ok(Self::on(Arc::new(shared), Arc::default(), cloud, app))
     }

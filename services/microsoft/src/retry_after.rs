@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 
 /// Longer waits are cut: a wrong clock on either side must not stop a link for days.
-const MAX: Duration = Duration::from_secs(3600);
+pub(crate) const MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How long to wait; `None` where the value says nothing.
 pub(crate) fn parse(value: &str, now: OffsetDateTime) -> Option<Duration> {
@@ -41,8 +41,12 @@ mod tests {
             ("0", Some(0)),
             (" 17 ", Some(17)),
             ("1.0", Some(1)),
-            ("86400", Some(3600)),
-            ("99999999999999999999999", Some(3600)),
+            ("7200", Some(7200)),
+            ("86400", Some(86_400)),
+            ("86401", Some(86_400)),
+            ("99999999999999999999999", Some(86_400)),
+            ("Fri, 20 Nov 2026 14:00:00 GMT", Some(7200)),
+            ("Sun, 20 Dec 2026 12:00:00 GMT", Some(86_400)),
             ("Fri, 20 Nov 2026 12:00:30 GMT", Some(30)),
             ("Fri, 20 Nov 2026 11:59:30 GMT", Some(0)),
             ("Friday, 20-Nov-26 12:00:05 GMT", Some(5)),

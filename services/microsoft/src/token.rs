@@ -229,9 +229,9 @@ impl Microsoft {
         if let Some(error) = fetching.error.as_ref().filter(|_| slot.finished.load(SeqCst) != finished) {
             return slot.serving(now).ok_or_else(|| error.clone());
         }
-        // No wait is longer than an hour: more is a clock that was set back.
+        // No wait is longer than a day: more is a clock that was set back.
         let wait = fetching.not_before.map(|at| at - now);
-        if let Some(wait) = wait.filter(|wait| wait.is_positive() && *wait <= Duration::HOUR) {
+        if let Some(wait) = wait.filter(|wait| wait.is_positive() && *wait <= Duration::DAY) {
             let error =
                 fetching.error.clone().map(|error| TokenError { retry_after: wait.try_into().ok(), ..error });
             return match (slot.serving(now), error) {
@@ -252,7 +252,8 @@ impl Microsoft {
         }
     }
 
-    /// A refresh that fails for a passing reason leaves a token that still serves.
+    /// A refresh that fails leaves a token that still serves, as Microsoft's own libraries do, until its end. Only
+    /// where the tenant itself wants us out, the token goes at once.
     fn not_fetched(
         &self,
         tid: Uuid,
@@ -262,7 +263,7 @@ impl Microsoft {
     ) -> Result<AccessToken, TokenError> {
         let now = self.now();
         let asked = error.retry_after.and_then(|wait| Duration::try_from(wait).ok());
-        let spare = slot.serving(now).filter(|_| error.is_transient());
+        let spare = slot.serving(now).filter(|_| !error.kind.is_the_tenants_word());
         let throttled = error.kind == TokenErrorKind::Throttled;
         fetching.throttled = if throttled { fetching.throttled.saturating_add(1) } else { 0 };
         let mut wait = asked.filter(|_| error.is_transient());
@@ -276,7 +277,13 @@ impl Microsoft {
         }
         match spare {
             Some(token) => {
-                tracing::warn!(%tid, %error, "the token could not be refreshed; the present one still serves");
+                if error.is_transient() {
+                    tracing::warn!(%tid, %error, "the token could not be refreshed; the present one still serves");
+                } else {
+                    let until = token.expires_at;
+                    tracing::error!(%tid, %error, %until,
+                        "the token cannot be refreshed: it serves to its end, and somebody must act before that");
+                }
                 // Not beyond the present token's life, for which nobody need wait in vain.
                 let again = wait.unwrap_or(REFRESH_AGAIN_AFTER);
                 let spent = token.expires_at - SPENT_BEFORE_EXPIRY;
@@ -340,7 +347,8 @@ impl Microsoft {
             .map_err(|error| TokenError::new(TokenErrorKind::Protocol, error.without_url().to_string()))?;
         let answer = shared.http.send("token", request).await?;
         if !answer.status.is_success() {
-            return Err(TokenError::classify(answer.status.as_u16(), answer.retry_after, &answer.body));
+            let status = answer.status.as_u16();
+            return Err(TokenError::classify_app_only(status, answer.retry_after, &answer.body));
         }
         let wire: WireToken = serde_json::from_slice(&answer.body)
             // serde_json's message may quote the text it stumbled over: only its place is told.

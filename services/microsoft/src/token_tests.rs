@@ -72,7 +72,7 @@ async fn a_passing_failure_of_a_refresh_leaves_the_token_serving() {
     stub.clock.advance(Duration::minutes(10));
     let error = microsoft.graph_token(TID).await.unwrap_err();
     assert_eq!(error.kind, TokenErrorKind::Unavailable, "spent");
-    // A refusal is no passing failure: the token goes at once.
+    // The tenant's own word: the token goes at once.
     stub.issues_tokens();
     microsoft.graph_token(TID).await.unwrap();
     stub.on(
@@ -81,6 +81,37 @@ async fn a_passing_failure_of_a_refresh_leaves_the_token_serving() {
     );
     stub.clock.advance(Duration::minutes(50));
     assert_eq!(microsoft.graph_token(TID).await.unwrap_err().kind, TokenErrorKind::ConsentRevoked);
+}
+
+#[tokio::test]
+async fn a_refused_refresh_leaves_the_token_serving_to_its_end_and_names_the_credential() {
+    for body in [
+        json!({"error": "invalid_client", "error_codes": [7_000_222]}),
+        json!({"error": "invalid_scope", "error_codes": [70_011]}),
+        json!({"error": "something_new"}),
+    ] {
+        let stub = Stub::start().await;
+        stub.issues_tokens();
+        let microsoft = stub.microsoft();
+        microsoft.graph_token(TID).await.unwrap();
+        stub.on(&token_path(), [testing::json(401, &body)]);
+        stub.clock.advance(Duration::minutes(50));
+        for _ in 0..5 {
+            assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "token-1", "{body}");
+        }
+        assert_eq!(stub.seen().len(), 2, "tried once in a while: {body}");
+        let credential_fails = body["error_codes"] == json!([7_000_222]);
+        assert_eq!(microsoft.credentials()[0].refused, credential_fails, "{body}");
+        stub.clock.advance(Duration::seconds(31));
+        assert_eq!(secret(&microsoft.graph_token(TID).await.unwrap()), "token-1", "{body}");
+        assert_eq!(stub.seen().len(), 3, "{body}");
+        stub.clock.advance(Duration::minutes(9));
+        assert!(!microsoft.graph_token(TID).await.unwrap_err().is_transient(), "{body}");
+        // Somebody acted.
+        stub.clock.advance(Duration::seconds(31));
+        stub.issues_tokens();
+        microsoft.graph_token(TID).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -51,6 +51,8 @@ pub struct Plan {
     pub device: Option<DeviceId>,
     /// When Gatehouse learned of the change that asks for the move.
     pub noticed_at: Option<OffsetDateTime>,
+    /// The pace of its edge, which is kept where the edge was away when its turn came.
+    pub per_second: Option<u32>,
 }
 
 /// The latest command of a session that was not superseded, unless an admin discarded it.
@@ -349,8 +351,8 @@ pub async fn plan(
     let to = serde_json::to_value(&command.to).map_err(|e| StoreError::corrupt("command.to_outcome", e))?;
     sqlx::query!(
         "INSERT INTO command (org_id, id, edge_id, session_id, session_key, mac, kind, cause, from_outcome, to_outcome,
-             state, created_at, expires_at, answered_at, not_before, hold_id, link_id, device_id, noticed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+             state, created_at, expires_at, answered_at, not_before, hold_id, link_id, device_id, noticed_at, per_second)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         org.uuid(),
         command.id.uuid(),
         command.edge.uuid(),
@@ -370,6 +372,7 @@ pub async fn plan(
         plan.link.map(LinkId::uuid),
         plan.device.map(DeviceId::uuid),
         plan.noticed_at,
+        plan.per_second.map(|pace| i32::try_from(pace.max(1)).unwrap_or(i32::MAX)),
     )
     .execute(tx.conn())
     .await?;

@@ -1,17 +1,21 @@
 //! Commands, as an edge sees them: fetched at least once, acknowledged, expired. Every state is an event.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use domain::coa::pace::{HANDFUL, Pace};
 use domain::command::{Command, CommandState, NasAnswer, Next, again_after};
+use domain::event::Event;
+use domain::outbox::OutboxMessage;
 use domain::request::AccessRequest;
 use domain::time::Ids;
-use domain::{CommandId, EdgeId, OrgId, SiteId};
+use domain::{CommandId, EdgeId, OrgId, SessionId, SiteId};
 use mac_address::MacAddress;
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{OrgTx, Result, SystemTx, commands, events};
+use crate::{OrgTx, Result, SystemTx, commands, events, outbox};
 
 /// A command, handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,20 @@ impl Row {
     }
 }
 
+/// Of commands to one session that came to nothing one after the other, so many are each followed by a longer rest.
+const RESTS_MAX: i32 = 3;
+
+/// When a session is decided again whose command came to nothing: once the same move may be planned anew, which is as
+/// long after the command's turn as commands last, and later where `before` went the same way. An edge that was away
+/// for a while gets its moves once it is back; one that stays away is not worth a new command every time.
+fn due_again(command: &Command, before: i64, now: OffsetDateTime) -> OffsetDateTime {
+    let turn = command.not_before.map_or(command.created_at, |due| due.max(command.created_at));
+    // What was answered went out again since, and its turn moved on.
+    let lasts = command.expires_at - if command.answer.is_some() { command.created_at } else { turn };
+    let rest = lasts * i32::try_from(before).map_or(RESTS_MAX, |before| before.clamp(0, RESTS_MAX));
+    (turn + lasts + rest).max(now)
+}
+
 /// Which commands go out again that were handed out and never acknowledged.
 enum Again {
     /// Those that were handed out by then.
@@ -110,6 +128,45 @@ pub async fn resume(
     hand_out(tx, ids, now, edge, limit, Again::HandedOutAfter(after)).await
 }
 
+/// A command whose turn came longer ago than this was not fetched because its edge was away, or hardly ever asks.
+const BACKLOG_AFTER: time::Duration = time::Duration::seconds(10);
+
+/// Gives those of the edge's commands a new turn, from `now` on and at its pace, whose turn came while it was away: it
+/// is back, and all at once would be what the pace is there to avoid. Each is wanted as long after its turn as before.
+async fn spread_backlog(tx: &mut OrgTx, edge: EdgeId, now: OffsetDateTime) -> Result<()> {
+    let org = tx.org().uuid();
+    let rows = sqlx::query!(
+        r#"SELECT id, not_before AS "not_before!", per_second AS "per_second!" FROM command
+           WHERE org_id = $1 AND edge_id = $2 AND state = 'pending' AND not_before <= $3 AND expires_at > $4
+             AND per_second IS NOT NULL
+           ORDER BY not_before, id FOR UPDATE SKIP LOCKED"#,
+        org,
+        edge.uuid(),
+        now - BACKLOG_AFTER,
+        now,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let slowest = rows.iter().map(|row| row.per_second).min().and_then(|pace| u32::try_from(pace).ok());
+    let Some(per_second) = slowest.filter(|_| rows.len() > HANDFUL) else { return Ok(()) };
+    let taken = commands::on_their_way(tx, &[edge], now - BACKLOG_AFTER).await?.remove(&edge);
+    let mut pace = Pace::new(per_second, time::Duration::ZERO, taken.unwrap_or_default());
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let turns: Vec<OffsetDateTime> = rows.iter().map(|_| pace.take(now, 0)).collect();
+    sqlx::query!(
+        "UPDATE command c SET not_before = t.turn, expires_at = c.expires_at + (t.turn - c.not_before)
+         FROM unnest($2::uuid[], $3::timestamptz[]) AS t (id, turn)
+         WHERE c.org_id = $1 AND c.id = t.id",
+        org,
+        &ids,
+        &turns,
+    )
+    .execute(tx.conn())
+    .await?;
+    tracing::info!(%edge, commands = ids.len(), per_second, "the edge was away; its commands go out at their pace");
+    Ok(())
+}
+
 async fn hand_out(
     tx: &mut OrgTx,
     ids: &Ids,
@@ -122,6 +179,7 @@ async fn hand_out(
         Again::HandedOutBy(by) => (Some(by), None),
         Again::HandedOutAfter(after) => (None, after),
     };
+    spread_backlog(tx, edge, now).await?;
     let org = tx.org();
     let rows = sqlx::query_as!(
         Row,
@@ -190,7 +248,7 @@ pub async fn next_due(tx: &mut OrgTx, edge: EdgeId, now: OffsetDateTime) -> Resu
 
 /// Takes an edge's word on a command. `false`: the edge has no such command. Said twice, or of a command that is no
 /// longer open, it changes nothing. A command that may go better the next time stays open and goes out again, unless
-/// its time is over by then.
+/// its time is over by then; then its session is decided again after a while.
 pub async fn ack(
     tx: &mut OrgTx,
     ids: &Ids,
@@ -255,10 +313,33 @@ pub async fn ack(
     .await?;
     let (Delivery { command, .. }, site, _) = row.read()?;
     events::append(tx, &command.event(org, site, ids.make(now), now)).await?;
+    if command.state == CommandState::Failed && answer.next() == Next::Again {
+        let before = came_to_nothing(tx, &[command.id]).await?;
+        let due = due_again(&command, before.get(&command.id).copied().unwrap_or(0), now);
+        let message = OutboxMessage::SessionsDue { sessions: vec![command.session] };
+        outbox::enqueue_at(tx, ids, now, due, &message).await?;
+    }
     Ok(true)
 }
 
-/// Closes the commands whose time is over. Returns how many.
+/// How many commands came to nothing, before each of these, that wanted the same answer replaced.
+async fn came_to_nothing(tx: &mut OrgTx, ids: &[CommandId]) -> Result<HashMap<CommandId, i64>> {
+    let org = tx.org().uuid();
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT c.id, (SELECT count(*) FROM command o
+                         WHERE o.org_id = $1 AND o.session_id = c.session_id AND o.state IN ('expired', 'failed')
+                           AND o.answered_at = c.answered_at AND o.created_at < c.created_at) AS "before!"
+           FROM command c WHERE c.org_id = $1 AND c.id = ANY($2)"#,
+        org,
+        &ids,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().map(|row| (CommandId(row.id), row.before)).collect())
+}
+
+/// Closes the commands whose time is over, and has their sessions decided again. Returns how many.
 pub async fn expire_due(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, limit: i64) -> Result<usize> {
     let org = tx.org();
     let rows = sqlx::query_as!(
@@ -281,13 +362,27 @@ pub async fn expire_due(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, limit: i
     )
     .fetch_all(tx.conn())
     .await?;
-    let mut history = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (Delivery { command, .. }, site, _) = row.read()?;
-        history.push(command.event(org, site, ids.make(now), now));
-    }
+    let expired: Vec<(Command, Option<SiteId>)> = rows
+        .into_iter()
+        .map(|row| row.read().map(|(delivery, site, _)| (delivery.command, site)))
+        .collect::<Result<_>>()?;
+    let history: Vec<Event> =
+        expired.iter().map(|(command, site)| command.event(org, *site, ids.make(now), now)).collect();
     events::append_all(tx, &history).await?;
-    Ok(history.len())
+
+    let of: Vec<CommandId> = expired.iter().map(|(command, _)| command.id).collect();
+    let before = came_to_nothing(tx, &of).await?;
+    let mut due: BTreeMap<OffsetDateTime, Vec<SessionId>> = BTreeMap::new();
+    for (command, _) in &expired {
+        let at = due_again(command, before.get(&command.id).copied().unwrap_or(0), now);
+        // Those of one second go together.
+        let at = if at > now { at.truncate_to_second() + time::Duration::SECOND } else { at };
+        due.entry(at).or_default().push(command.session);
+    }
+    for (at, sessions) in due {
+        outbox::enqueue_at(tx, ids, now, at, &OutboxMessage::SessionsDue { sessions }).await?;
+    }
+    Ok(expired.len())
 }
 
 /// The organizations that have commands to expire.
@@ -300,4 +395,62 @@ pub async fn orgs_with_expired(tx: &mut SystemTx, now: OffsetDateTime, limit: i6
     .fetch_all(tx.conn())
     .await?;
     Ok(orgs.into_iter().map(OrgId).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::coa::{CoaCause, CoaKind};
+    use domain::command::NasResult;
+    use domain::decision::Outcome;
+    use time::Duration;
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-20 12:00 UTC);
+
+    /// Seconds from the command's making.
+    fn command(not_before: Option<i64>, expires_at: i64, answer: Option<NasAnswer>) -> Command {
+        let at = |seconds| NOW + Duration::seconds(seconds);
+        Command {
+            id: CommandId(Uuid::nil()),
+            edge: EdgeId(Uuid::nil()),
+            session: SessionId(Uuid::nil()),
+            session_key: String::new(),
+            mac: None,
+            kind: CoaKind::Reauth,
+            cause: CoaCause::ComplianceChanged,
+            from: Outcome::DENY,
+            to: Outcome::DENY,
+            state: CommandState::Expired,
+            created_at: NOW,
+            not_before: not_before.map(at),
+            expires_at: at(expires_at),
+            delivered_at: None,
+            finished_at: None,
+            answer,
+            result: None,
+        }
+    }
+
+    #[test]
+    fn a_move_that_came_to_nothing_is_wanted_again_and_ever_later() {
+        let silent = Some(NasAnswer { result: NasResult::Timeout, error_cause: None });
+        for (not_before, expires_at, answer, before, now, wanted) in [
+            (None, 600, None, 0, 600, 600),
+            (Some(0), 600, None, 0, 650, 650),
+            // It waited for its turn.
+            (Some(30), 630, None, 0, 630, 630),
+            // The NAS was asked again and again, the last time at 520.
+            (Some(520), 600, silent, 0, 590, 1120),
+            (None, 600, None, 1, 600, 1200),
+            (None, 600, None, 2, 600, 1800),
+            (None, 600, None, 3, 600, 2400),
+            (None, 600, None, 40, 600, 2400),
+        ] {
+            let command = command(not_before, expires_at, answer);
+            let due = due_again(&command, before, NOW + Duration::seconds(now));
+            assert_eq!((due - NOW).whole_seconds(), wanted, "{not_before:?} {before} {now}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod enrich;
 mod looks;
+mod missing;
 mod upsert;
 
 use std::collections::HashMap;
@@ -18,9 +19,10 @@ use uuid::Uuid;
 
 pub use enrich::{Enriched, enriched, unenriched};
 pub use looks::{
-    DueLook, Looked, delete_absent, due_looks, heat_sessions, in_session, looked, next_look, put_off,
-    with_entra_ids,
+    DueLook, Looked, delete_absent, due_looks, heat_graces, heat_sessions, in_session, looked, next_look,
+    put_off, with_entra_ids,
 };
+pub use missing::{MissingPlace, delete_missing, mark_missing, missing, missing_in_session};
 pub use upsert::{DeviceWrite, upsert};
 
 use crate::{OrgTx, Result, StoreError};
@@ -391,65 +393,6 @@ pub struct TouchedDevice {
     pub fetched_at: OffsetDateTime,
     pub keys: Vec<LookupKey>,
     pub mac: Option<Mac>,
-}
-
-/// Marks as missing those of the numbered devices that were not fetched since a sweep began. They count as
-/// confirmed by the sweep before it, `seen_until`, and by nothing after that.
-pub async fn mark_missing(
-    tx: &mut OrgTx,
-    link: LinkId,
-    ordinals: &[i32],
-    sweep_started_at: OffsetDateTime,
-    seen_until: Option<OffsetDateTime>,
-    now: OffsetDateTime,
-) -> Result<Vec<TouchedDevice>> {
-    let org = tx.org().uuid();
-    let rows = sqlx::query!(
-        "UPDATE device SET missing_since = $6, fetched_at = greatest(fetched_at, $5)
-         WHERE org_id = $1 AND link_id = $2 AND ordinal = ANY($3) AND missing_since IS NULL AND fetched_at < $4
-         RETURNING id, compliance, fetched_at, name, serial, entra_id, wifi_mac, ethernet_mac",
-        org,
-        link.uuid(),
-        ordinals,
-        sweep_started_at,
-        seen_until,
-        now,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    Ok(touched!(link, rows))
-}
-
-/// The link's missing devices, the longest missing first.
-pub async fn missing(tx: &mut OrgTx, link: LinkId, limit: i64) -> Result<Vec<DeviceId>> {
-    let org = tx.org().uuid();
-    let ids = sqlx::query_scalar!(
-        "SELECT id FROM device WHERE org_id = $1 AND link_id = $2 AND missing_since IS NOT NULL
-         ORDER BY missing_since, id LIMIT $3",
-        org,
-        link.uuid(),
-        limit,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    Ok(ids.into_iter().map(DeviceId).collect())
-}
-
-/// Deletes devices that are missing; one that came back meanwhile stays.
-pub async fn delete_missing(tx: &mut OrgTx, link: LinkId, ids: &[DeviceId]) -> Result<Vec<TouchedDevice>> {
-    let org = tx.org().uuid();
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query!(
-        "DELETE FROM device
-         WHERE org_id = $1 AND link_id = $2 AND id = ANY($3) AND missing_since IS NOT NULL
-         RETURNING id, compliance, fetched_at, name, serial, entra_id, wifi_mac, ethernet_mac",
-        org,
-        link.uuid(),
-        &ids,
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    Ok(touched!(link, rows))
 }
 
 /// The outbox message for devices that were touched.

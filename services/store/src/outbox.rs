@@ -13,14 +13,26 @@ use crate::{OrgTx, Result, StoreError, SystemTx};
 
 /// Adds a message, to be seen when the transaction commits.
 pub async fn enqueue(tx: &mut OrgTx, ids: &Ids, now: OffsetDateTime, message: &OutboxMessage) -> Result<()> {
+    enqueue_at(tx, ids, now, now, message).await
+}
+
+/// Adds a message that nobody carries before `due`.
+pub async fn enqueue_at(
+    tx: &mut OrgTx,
+    ids: &Ids,
+    now: OffsetDateTime,
+    due: OffsetDateTime,
+    message: &OutboxMessage,
+) -> Result<()> {
     let org = tx.org().uuid();
     let message = serde_json::to_value(message).map_err(|e| StoreError::corrupt("outbox.message", e))?;
     sqlx::query!(
-        "INSERT INTO outbox (org_id, id, message, created_at) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO outbox (org_id, id, message, created_at, claimed_until) VALUES ($1, $2, $3, $4, $5)",
         org,
         ids.uuid(now),
         message,
         now,
+        (due > now).then_some(due),
     )
     .execute(tx.conn())
     .await?;
@@ -154,10 +166,14 @@ fn columns(messages: &[(OrgId, Uuid)]) -> (Vec<Uuid>, Vec<Uuid>) {
     messages.iter().map(|(org, id)| (org.uuid(), *id)).unzip()
 }
 
-/// When the oldest message that was not carried out yet was written; `None` where nothing waits.
+/// When the oldest message that was not carried out yet was written; `None` where nothing waits. Messages that are for
+/// later do not count.
 pub async fn oldest(tx: &mut SystemTx) -> Result<Option<OffsetDateTime>> {
-    let at = sqlx::query_scalar!("SELECT created_at FROM outbox WHERE NOT settling ORDER BY id LIMIT 1")
-        .fetch_optional(tx.conn())
-        .await?;
+    let at = sqlx::query_scalar!(
+        "SELECT created_at FROM outbox
+         WHERE NOT settling AND (claimed_until IS NULL OR attempts > 0) ORDER BY id LIMIT 1"
+    )
+    .fetch_optional(tx.conn())
+    .await?;
     Ok(at)
 }

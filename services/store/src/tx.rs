@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use domain::OrgId;
+use domain::time::Clock;
+use domain::time::follow::Reading;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use time::OffsetDateTime;
 
 use crate::Result;
 
@@ -85,6 +88,22 @@ impl Store {
     pub async fn ping(&self) -> Result<()> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(())
+    }
+
+    /// Asks PostgreSQL for the time, several times in a row on one connection; `own` says when it was asked and when
+    /// it answered. Whoever gives up waiting lets it go on in a task of its own.
+    pub async fn read_time(&self, own: &dyn Clock) -> Result<Vec<Reading>> {
+        /// The first one also has PostgreSQL read the statement.
+        const READINGS: usize = 4;
+        let mut connection = self.pool.acquire().await?;
+        let mut readings = Vec::with_capacity(READINGS);
+        for _ in 0..READINGS {
+            let asked_at = own.now();
+            let said: OffsetDateTime =
+                sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *connection).await?;
+            readings.push(Reading { asked_at, said, answered_at: own.now() });
+        }
+        Ok(readings)
     }
 
     /// Closes every connection.

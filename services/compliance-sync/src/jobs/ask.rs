@@ -119,20 +119,40 @@ impl<'a> Asking<'a> {
             Err(GraphError::Unavailable { retry_after: None, detail })
         });
         self.ctx.metrics.request(self.kind, outcome(answer.as_ref().err()));
-        if let Err(error @ (GraphError::Throttled { .. } | GraphError::Unavailable { .. })) = &answer
-            && let Some(wait) = error.retry_after()
-        {
-            // Jobs of this tenant that are at work elsewhere stop asking too.
-            let (tenant, _) = &self.budgets[0];
-            if let Err(error) = self.ctx.cache.park_budget(tenant, wait).await {
-                tracing::debug!(%error, "the budget cannot be parked");
-            }
+        self.charge(self.graph.take_repeats()).await;
+        if let Err(error) = &answer {
+            self.heed(error).await;
         }
         if let Err(GraphError::Forbidden { .. } | GraphError::DirectoryForbidden { .. }) = answer {
             // A token that was minted before consent propagated lacks its roles until it expires.
             self.graph.forget_token().await;
         }
         Ok(answer?)
+    }
+
+    /// Where Microsoft asked to wait, nobody asks this API for this tenant meanwhile: jobs that are at work elsewhere
+    /// stop, too. An answer of a batch says it as well as an answer to the whole.
+    pub(crate) async fn heed(&self, error: &GraphError) {
+        if !matches!(error, GraphError::Throttled { .. } | GraphError::Unavailable { .. }) {
+            return;
+        }
+        let Some(wait) = error.retry_after() else { return };
+        let (tenant, _) = &self.budgets[0];
+        if let Err(error) = self.ctx.cache.park_budget(tenant, wait).await {
+            tracing::debug!(%error, "the budget cannot be parked");
+        }
+    }
+
+    /// Counts requests that were made beyond what was paid for, where the budgets still hold so many.
+    async fn charge(&self, repeats: u32) {
+        if repeats == 0 {
+            return;
+        }
+        for (name, bucket) in &self.budgets {
+            if let Err(error) = self.ctx.cache.take_from(name, repeats, *bucket).await {
+                tracing::debug!(%error, "the budget cannot be counted");
+            }
+        }
     }
 
     /// Takes `cost` from the tenant's budget and from that of the app in all tenants together. While Redis is away

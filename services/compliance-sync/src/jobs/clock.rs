@@ -1,5 +1,5 @@
-//! Acts at the moment when time alone changes an answer: grace ends, a missing device's record or the whole link goes
-//! stale. It asks Microsoft nothing, so it works while Microsoft is away.
+//! Acts at the moment when time alone changes an answer: grace ends, the whole link goes stale, or the record of a
+//! device that is missing or was looked at since the link's last sweep. It asks Microsoft nothing, so it works while Microsoft is away.
 //!
 //! It is due at the next such moment. Whoever writes an earlier one wakes it in the same transaction
 //! ([`store::jobs::wake`]); whatever was missed is caught up with, because it looks at all the time since it last did.
@@ -16,6 +16,9 @@ use crate::{Context, breaker};
 
 /// Devices that are read at once.
 const DEVICES_AT_ONCE: i64 = 5000;
+/// While no sweep vouches for the records, each look at the time walks over all of them: no more than one part in so
+/// many of the time is spent on it.
+const WALK_SHARE: i32 = 20;
 
 /// Works on a claimed clock job, then gives it back.
 pub(crate) async fn run(ctx: &Context, job: ClaimedJob, _shutdown: &CancellationToken) {
@@ -41,7 +44,7 @@ async fn work(ctx: &Context, job: &ClaimedJob) -> Result<(), LeaseError> {
     let settings = orgs::get(&mut tx).await?.ok_or(LeaseError::Fenced)?.settings;
     let stale_after = time::Duration::seconds(settings.stale_after_seconds.into());
     let from = job.checked_at.unwrap_or(link.linked_at);
-    let stretch = Stretch { from, to: now, stale_after };
+    let stretch = Stretch { from, to: now, stale_after, confirmed_at: link.confirmed_at };
 
     if clock::note_worse(&mut tx, link.id, stretch, settings.grace_is_compliant).await? > 0 {
         breaker::after_time(ctx, &mut tx, link.id, now).await?;
@@ -64,9 +67,15 @@ async fn work(ctx: &Context, job: &ClaimedJob) -> Result<(), LeaseError> {
         tracing::warn!(link = %link.id, worse, "the link's records went stale");
     }
     let suspicion = breaker::overdue(ctx, &mut tx, link.id, now).await?;
-    let moment = clock::next_moment(&mut tx, link.id, now, stale_after).await?;
-    let latest = now + Duration::from_secs(ctx.config.clock_interval_seconds_max.into());
-    let next_due_at = [moment, suspicion].into_iter().flatten().fold(latest, Ord::min);
+    let moment = clock::next_moment(&mut tx, link.id, stretch).await?;
+    let mut latest = now + Duration::from_secs(ctx.config.clock_interval_seconds_max.into());
+    let mut earliest = now;
+    if stretch.link_is_stale() {
+        // Nobody says when a device is looked at; its record lasts so long from then on.
+        latest = latest.min(now + stale_after);
+        earliest = now + (ctx.clock.now() - now).max(time::Duration::ZERO) * WALK_SHARE;
+    }
+    let next_due_at = [moment, suspicion].into_iter().flatten().fold(latest, Ord::min).max(earliest);
     let done = Completion { began_at: now, now, next_due_at, redecided: false, cursor: None };
     jobs::complete(&mut tx, &job.lease, &done).await?;
     tx.commit().await?;

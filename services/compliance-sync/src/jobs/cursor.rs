@@ -1,10 +1,12 @@
 //! Where a sweep stands, so that whoever holds the job next goes on from there.
 
+use domain::DeviceId;
 use microsoft::NextLink;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::StoreError;
+use store::devices::MissingPlace;
 use store::runs::Counts;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -81,6 +83,56 @@ impl Cursor {
     }
 }
 
+/// What a sweep that is done left over: missing devices that nobody was asked about yet. The other stored form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Left {
+    /// When the sweep began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub began_at: OffsetDateTime,
+    /// When the next one is due.
+    #[serde(with = "time::serde::rfc3339")]
+    pub sweep_due_at: OffsetDateTime,
+    /// Those that were asked about already, the longest missing first, end here.
+    after: Option<Place>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    #[serde(with = "time::serde::rfc3339")]
+    since: OffsetDateTime,
+    id: DeviceId,
+}
+
+impl Left {
+    pub(crate) fn new(
+        began_at: OffsetDateTime,
+        sweep_due_at: OffsetDateTime,
+        after: Option<MissingPlace>,
+    ) -> Self {
+        let mut left = Self { began_at, sweep_due_at, after: None };
+        left.go_on(after);
+        left
+    }
+
+    /// What was stored, where the next sweep is not due at `now`.
+    pub(crate) fn resume(cursor: Option<&Value>, now: OffsetDateTime) -> Option<Self> {
+        let left: Self = serde_json::from_value(cursor?.clone()).ok()?;
+        (now < left.sweep_due_at).then_some(left)
+    }
+
+    pub(crate) fn after(&self) -> Option<MissingPlace> {
+        self.after.map(|Place { since, id }| MissingPlace { since, id })
+    }
+
+    pub(crate) fn go_on(&mut self, after: Option<MissingPlace>) {
+        self.after = after.map(|MissingPlace { since, id }| Place { since, id });
+    }
+
+    pub(crate) fn to_value(self) -> Result<Value, StoreError> {
+        serde_json::to_value(self).map_err(|e| StoreError::corrupt("sync_job.cursor", e))
+    }
+}
+
 /// The bitmap as it is stored: dense runs take a few bytes.
 pub(crate) fn serialize(seen: &mut RoaringBitmap) -> Result<Vec<u8>, StoreError> {
     seen.optimize();
@@ -112,6 +164,21 @@ mod tests {
         assert_eq!(resume(11), None);
         assert_eq!(Cursor::resume(Some(value.clone()), Some(b"?"), NOW, Duration::MINUTE), None);
         assert_eq!(Cursor::resume(Some(Value::Null), Some(&bytes), NOW, Duration::MINUTE), None);
+    }
+
+    #[test]
+    fn what_is_left_is_told_from_a_sweep_and_ends_when_the_next_is_due() {
+        let place = MissingPlace { since: NOW + Duration::MICROSECOND, id: DeviceId(Uuid::from_u128(9)) };
+        let left = Left::new(NOW, NOW + Duration::MINUTE, Some(place));
+        let value = left.to_value().unwrap();
+        assert_eq!(Left::resume(Some(&value), NOW), Some(left));
+        assert_eq!(left.after(), Some(place));
+        assert_eq!(Left::resume(Some(&value), NOW + Duration::MINUTE), None);
+        assert_eq!(Left::resume(None, NOW), None);
+        let seen = serialize(&mut RoaringBitmap::new()).unwrap();
+        assert_eq!(Cursor::resume(Some(value), Some(&seen), NOW, Duration::MINUTE), None);
+        let sweep = Cursor::begin(Uuid::from_u128(7), NOW).to_value().unwrap();
+        assert_eq!(Left::resume(Some(&sweep), NOW), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Asks Entra ID which devices changed since the last time: a request or two for a whole tenant.
 //!
 //! What changed is wished for as looks, by Entra device id; Intune alone says what it became. Items that repeat or
-//! come again wish for the same look. A tenant that has not granted `Device.Read.All` has no delta, and no harm done:
+//! come again wish for the same look. What was removed is named by an id that nobody here knows, so that a sweep must
+//! find out. A tenant that has not granted `Device.Read.All` has no delta, and no harm done:
 //! its sweeps and looks go on.
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::jobs::{self, ClaimedJob, Completion, JobKind, LeaseError};
 use store::links::{self, LinkRow};
 use store::looks::{self, WishReason};
+use store::runs::{self, SyncRun};
 use store::{StoreError, devices};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +23,7 @@ use super::ask::Asking;
 use super::stop::{self, Stop};
 use super::{failure, look};
 use crate::Context;
+use crate::config::SyncConfig;
 
 /// What the page of a link says where the permission is missing.
 const FORBIDDEN: &str = "The tenant has not granted Device.Read.All, so Entra ID cannot tell which devices changed. \
@@ -153,6 +156,11 @@ impl Delta<'_> {
                 looks::wish_all(&mut tx, link, &keys, WishReason::Entra, now).await?;
                 woken = jobs::wake(&mut tx, link, JobKind::Look, now).await?;
             }
+            if items.iter().any(|item| matches!(item, DeltaItem::Removed { .. })) {
+                let last = runs::recent(&mut tx, link, 1).await?;
+                let due = sweep_after_removal(last.first(), &ctx.config, now);
+                woken |= jobs::wake(&mut tx, link, JobKind::Sweep, due).await?;
+            }
             ctx.metrics.told(items.len());
         }
         let next = match next {
@@ -174,6 +182,10 @@ impl Delta<'_> {
                 };
                 jobs::set_note(&mut tx, link, JobKind::Delta, None).await?;
                 jobs::complete(&mut tx, &self.job.lease, &done).await?;
+                if round.initial {
+                    // What changed since a sweep read its page and before now is told by nobody.
+                    woken = jobs::request_sweep(&mut tx, link, now).await?;
+                }
                 None
             }
         };
@@ -224,8 +236,17 @@ impl Delta<'_> {
     }
 }
 
+/// When the fleet is to be swept because something was removed from the directory: soon, and not so soon after the
+/// last sweep, or the one at work, that sweeping is all there is; a sweep that takes long is left in peace for longer.
+fn sweep_after_removal(last: Option<&SyncRun>, config: &SyncConfig, now: OffsetDateTime) -> OffsetDateTime {
+    let Some(last) = last else { return now };
+    let ended_at = last.finished_at.unwrap_or(now);
+    let took = Duration::try_from(ended_at - last.started_at).unwrap_or_default();
+    (ended_at + config.sweep_without_delta(took * 3)).max(now)
+}
+
 /// Entra device ids that changed, once each, and whether the directory says that they are managed. What was removed
-/// there is named by another id, and Intune's record of it goes by itself.
+/// there is named by another id.
 fn changed(items: &[DeltaItem]) -> Vec<(Uuid, bool)> {
     let mut changed: Vec<(Uuid, bool)> = items
         .iter()
@@ -249,8 +270,42 @@ fn store_cursor(cursor: &Cursor) -> Result<serde_json::Value, StoreError> {
 #[cfg(test)]
 mod tests {
     use microsoft::RemovedReason;
+    use store::runs::Counts;
+    use time::macros::datetime;
 
     use super::*;
+
+    #[test]
+    fn a_removal_has_the_fleet_swept_soon_and_not_all_the_time() {
+        let now = datetime!(2026-11-20 12:00 UTC);
+        let config = SyncConfig::default();
+        let wait = |began: i64, ended: Option<i64>| {
+            let ago = |seconds| now - time::Duration::seconds(seconds);
+            let run = SyncRun {
+                id: Uuid::nil(),
+                link: domain::LinkId(Uuid::nil()),
+                started_at: ago(began),
+                finished_at: ended.map(ago),
+                counts: Counts::default(),
+                error: None,
+            };
+            (sweep_after_removal(Some(&run), &config, now) - now).whole_seconds()
+        };
+        assert_eq!(sweep_after_removal(None, &config, now), now);
+        for (began, ended, wanted) in [
+            // A small fleet: once a minute.
+            (101, Some(100), 0),
+            (11, Some(10), 50),
+            (1, None, 60),
+            // One that takes 40 s: two minutes after its end.
+            (50, Some(10), 110),
+            (40, None, 120),
+            // Never later than by itself.
+            (2000, Some(10), 290),
+        ] {
+            assert_eq!(wait(began, ended), wanted, "{began} to {ended:?} seconds ago");
+        }
+    }
 
     #[test]
     fn repeats_count_once_and_removals_not_at_all() {

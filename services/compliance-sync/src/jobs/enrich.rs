@@ -51,7 +51,7 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
         }
         let asked_at = ctx.clock.now();
         let items = asking.ask(ids.len(), asking.graph.adapters_batch(&ids)).await?;
-        let (mut found, mut refused) = (Vec::new(), None);
+        let (mut found, mut refused) = (Vec::new(), None::<GraphError>);
         for (id, item) in ids.iter().zip(items) {
             match item {
                 BatchItem::Found(adapters) => {
@@ -63,9 +63,19 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
                 }
                 // Whether it is gone is the sweep's to find out.
                 BatchItem::Absent => {}
-                BatchItem::Failed(error) if look::concerns_all(&error) => refused = Some(error),
+                // Of several waits the longest counts.
+                BatchItem::Failed(error) if look::concerns_all(&error) => {
+                    let longer =
+                        refused.as_ref().is_none_or(|known| known.retry_after() < error.retry_after());
+                    if longer {
+                        refused = Some(error);
+                    }
+                }
                 BatchItem::Failed(error) => tracing::debug!(device = %id, %error, "not enriched"),
             }
+        }
+        if let Some(error) = &refused {
+            asking.heed(error).await;
         }
         // Those that were refused with others are asked about again first.
         if refused.is_none() {

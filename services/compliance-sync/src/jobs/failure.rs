@@ -22,6 +22,9 @@ pub(crate) struct Verdict {
 /// A wait this long is worth telling people about.
 const WORTH_TELLING: Duration = Duration::from_secs(60);
 
+/// After so many failures in a row, what may be a page's own fault has the sweep start over.
+const STARTS_OVER_AFTER: u32 = 3;
+
 /// Judges a failure of Microsoft, after `fails` failures in a row before it. Waits are without jitter.
 pub(crate) fn judge(error: &GraphError, fails: u32, config: &SyncConfig) -> Verdict {
     let state = error.link_state();
@@ -47,7 +50,11 @@ pub(crate) fn judge(error: &GraphError, fails: u32, config: &SyncConfig) -> Verd
         }
         _ => doubled,
     };
-    Verdict { state, wait, asked_to_wait: false, keep_cursor: false }
+    // A page that was cut, a proxy's page in its place, a token that was refused in the middle: the pages before it
+    // were read all the same, unless it goes on like that.
+    let of_the_moment =
+        matches!(error, GraphError::Protocol { .. } | GraphError::Unauthorized { .. } | GraphError::Token(_));
+    Verdict { state, wait, asked_to_wait: false, keep_cursor: of_the_moment && fails < STARTS_OVER_AFTER }
 }
 
 /// The wait after `fails` failures in a row before this one.
@@ -99,6 +106,29 @@ mod tests {
         assert!(!verdict.keep_cursor);
         let verdict = judge(&GraphError::PageExpired, 0, &config());
         assert_eq!((verdict.state, verdict.wait, verdict.keep_cursor), (None, Duration::from_secs(1), false));
+    }
+
+    #[test]
+    fn one_page_that_cannot_be_used_is_asked_for_again_and_in_the_end_all_are() {
+        let detail = String::new;
+        let token = microsoft::TokenError {
+            kind: microsoft::TokenErrorKind::CredentialFailing,
+            code: None,
+            detail: detail(),
+            retry_after: None,
+        };
+        for (error, keeps) in [
+            (GraphError::Protocol { detail: detail() }, true),
+            (GraphError::Unauthorized { detail: detail() }, true),
+            (GraphError::Token(token), true),
+            (GraphError::Forbidden { detail: detail() }, false),
+            (GraphError::NoIntune { detail: detail() }, false),
+            (GraphError::BadRequest { detail: detail() }, false),
+            (GraphError::PageExpired, false),
+        ] {
+            let kept: Vec<bool> = (0..5).map(|fails| judge(&error, fails, &config()).keep_cursor).collect();
+            assert_eq!(kept, [keeps, keeps, keeps, false, false], "{error}");
+        }
     }
 
     #[test]

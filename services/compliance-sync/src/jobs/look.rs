@@ -1,5 +1,5 @@
 //! Looks at single devices that are worth it now: those that somebody asked for, those whose clients are on the
-//! network and not trusted, those whose grace ends soon, and those that were just enrolled.
+//! network and not trusted or in their grace, those whose grace ends soon, and those that were just enrolled.
 //!
 //! Devices are asked for by id, twenty at a time. A record that Microsoft has no more is asked for once more, alone,
 //! before its end is believed. Keys that nobody here bears are searched for by filter; a MAC never is. Each answer is
@@ -49,6 +49,7 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
         return wait_for_the_link(ctx, tx, job, now).await;
     }
     devices::heat_sessions(&mut tx, link.id, now, HEAT_MAX).await?;
+    devices::heat_graces(&mut tx, link.id, now, now + ctx.config.pace().hot_max, HEAT_MAX).await?;
     let plan = Plan::gather(ctx, &mut tx, &link, now).await?;
     tx.commit().await?;
 
@@ -56,7 +57,8 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
     let turn = time::Duration::seconds(ctx.config.sweep_slice_seconds.into());
     let asking = ctx.asking(job, &link, shutdown).await?;
     let Plan { wishes, bearers, .. } = plan;
-    let mut look = Look { ctx, job, link, asking, turn_until: now + turn, wishes, bearers };
+    let mut look =
+        Look { ctx, job, link, asking, turn_until: now + turn, wishes, bearers, answered: HashSet::new() };
     let asked = !plan.ids.is_empty() || !plan.searches.is_empty();
     let mut searches = plan.searches;
     for ids in plan.ids.chunks(BATCH_MAX) {
@@ -130,7 +132,9 @@ impl Plan {
 }
 
 /// Searches that one request can carry: Entra ids by twenties, all else alone.
-fn by_kind(keys: Vec<LookupKey>) -> Vec<Vec<LookupKey>> {
+fn by_kind(mut keys: Vec<LookupKey>) -> Vec<Vec<LookupKey>> {
+    let mut once = HashSet::new();
+    keys.retain(|key| once.insert(key.clone()));
     let (entra, others): (Vec<_>, Vec<_>) =
         keys.into_iter().partition(|key| matches!(key, LookupKey::EntraId(_)));
     let entra = entra.chunks(BATCH_MAX).map(<[LookupKey]>::to_vec).collect::<Vec<_>>();
@@ -147,6 +151,8 @@ pub(crate) struct Look<'a> {
     turn_until: OffsetDateTime,
     wishes: HashMap<LookupKey, Wish>,
     bearers: HashMap<LookupKey, Vec<DeviceId>>,
+    /// Keys whose known bearers were looked at in vain, and which are searched for.
+    answered: HashSet<LookupKey>,
 }
 
 impl Look<'_> {
@@ -155,7 +161,7 @@ impl Look<'_> {
     }
 
     /// Asks for devices by id and writes what came. Returns keys under which another device may be found: their
-    /// bearers are gone.
+    /// bearers are gone, or show nothing of what Entra ID told.
     async fn look_at(&mut self, ids: &[DeviceId]) -> Result<Vec<LookupKey>, Stop> {
         let asked_at = self.ctx.clock.now();
         let mut answers = Answers::new(asked_at);
@@ -180,6 +186,7 @@ impl Look<'_> {
                 BatchItem::Failed(error) => answers.fail(id, error, &self.ctx.config),
             }
         }
+        self.heed(&answers).await;
         if answers.confirmed_at.is_none() && !answers.absent.is_empty() && answers.refused.is_none() {
             self.confirm(&mut answers).await?;
         }
@@ -190,6 +197,13 @@ impl Look<'_> {
         match answers.refused {
             Some(error) => Err(error.into()),
             None => Ok(gone),
+        }
+    }
+
+    /// Nobody asks on for as long as an answer of a batch asked to wait.
+    async fn heed(&self, answers: &Answers) {
+        if let Some(error) = &answers.refused {
+            self.asking.heed(error).await;
         }
     }
 
@@ -236,6 +250,7 @@ impl Look<'_> {
                 };
                 answers.search(&LookupKey::EntraId(id), found, self.link.id, &self.ctx.config);
             }
+            self.heed(&answers).await;
         } else {
             // A MAC: nobody can be asked for it.
             for key in keys {
@@ -299,6 +314,7 @@ pub(crate) const fn concerns_all(error: &GraphError) -> bool {
     matches!(
         error,
         GraphError::Throttled { .. }
+            | GraphError::Unavailable { retry_after: Some(_), .. }
             | GraphError::Token(_)
             | GraphError::Unauthorized { .. }
             | GraphError::Forbidden { .. }

@@ -15,10 +15,11 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::Asking;
-use super::cursor::{self, Cursor, Phase};
+use super::confirm::{self, Remaining};
+use super::cursor::{self, Cursor, Left, Phase};
+use super::failure;
 use super::stop::{self, Stop};
 use super::write::{self, Writing};
-use super::{confirm, failure};
 use crate::reconcile::{self, Fetched};
 use crate::{Context, breaker};
 
@@ -48,6 +49,10 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
     jobs::hold(&mut tx, &job.lease).await?;
     // `hold` found the job, so the link is there: its job goes with it.
     let link = links::get(&mut tx, job.lease.link).await?.ok_or(LeaseError::Fenced)?;
+    if let Some(left) = confirm::is_left(&mut tx, job, &link, now).await? {
+        tx.commit().await?;
+        return Box::pin(confirm::go_on(ctx, job, &link, left, shutdown)).await;
+    }
     let age_max = time::Duration::seconds(ctx.config.cursor_age_max_seconds.into());
     let resumed = Cursor::resume(job.cursor.clone(), job.seen.as_deref(), now, age_max);
     let goes_on = resumed.is_some();
@@ -73,11 +78,15 @@ async fn work(ctx: &Context, job: &ClaimedJob, shutdown: &CancellationToken) -> 
         while sweep.page(&link).await? {}
     }
     sweep.mark_missing(&link).await?;
-    confirm::missing(&mut sweep, &link).await?;
-    sweep.finish(job, &link).await
+    let remaining = confirm::missing(&mut sweep, &link).await?;
+    sweep.finish(job, &link, remaining).await
 }
 
 impl Sweep<'_> {
+    pub(crate) fn turn_is_over(&self) -> bool {
+        self.ctx.clock.now() >= self.turn_until
+    }
+
     /// Reads and writes one page. False after the last.
     async fn page(&mut self, link: &LinkRow) -> Result<bool, Stop> {
         let asked_at = self.ctx.clock.now();
@@ -178,7 +187,13 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    async fn finish(&mut self, job: &ClaimedJob, link: &LinkRow) -> Result<(), Stop> {
+    /// The fleet was read whole. The job comes back for the next sweep, or for the missing devices that remain.
+    async fn finish(
+        &mut self,
+        job: &ClaimedJob,
+        link: &LinkRow,
+        remaining: Option<Remaining>,
+    ) -> Result<(), Stop> {
         let ctx = self.ctx;
         let now = ctx.clock.now();
         let mut tx = ctx.store.org(self.lease.org).await?;
@@ -211,8 +226,15 @@ impl Sweep<'_> {
             Duration::from_secs(ctx.config.sweep_interval_seconds.into())
         };
         let interval = failure::jitter(interval, ctx.config.sweep_jitter_percent, ctx.random(now));
-        let done =
-            Completion { began_at, now, next_due_at: now + interval, redecided: redecide, cursor: None };
+        let sweep_due_at = now + interval;
+        let (next_due_at, cursor) = match remaining {
+            Some(Remaining { after, wait }) => {
+                let left = Left::new(began_at, sweep_due_at, after);
+                (sweep_due_at.min(now + wait), Some(left.to_value()?))
+            }
+            None => (sweep_due_at, None),
+        };
+        let done = Completion { began_at, now, next_due_at, redecided: redecide, cursor };
         jobs::complete(&mut tx, &self.lease, &done).await?;
         tx.commit().await?;
 

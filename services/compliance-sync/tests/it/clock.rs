@@ -1,12 +1,14 @@
 //! What changes by the passing of time alone happens at its moment, without a word from Microsoft.
 
 use domain::command::CommandState::{Held, Pending, Superseded};
+use domain::resolver::LookupKey;
 use serde_json::json;
 use store::jobs::{self, JobKind};
+use store::looks::WishReason;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::graph::Fault;
+use crate::graph::{Fault, device_id};
 use crate::world::{START, Tenant, World};
 
 async fn sync(world: &World) {
@@ -75,6 +77,40 @@ async fn records_go_stale_at_their_moment_while_microsoft_is_away() {
     world.advance(1);
     assert_eq!(tick(&world).await, 1);
     assert_eq!(world.commands(tenant, session).await, [(Pending, "40".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_was_looked_at_since_the_last_sweep_goes_stale_on_its_own() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    for n in 1..=2 {
+        world.graph.put(tenant.tid, n, "compliant");
+    }
+    sync(&world).await;
+    let swept = world.authenticate(tenant, 1, "corp").await;
+    let looked = world.authenticate(tenant, 2, "corp").await;
+    // Two minutes after the sweep began somebody looks at one of them; then Microsoft is away.
+    world.advance(120);
+    let key = LookupKey::IntuneId(device_id(tenant.tid, 2));
+    world.wish(tenant, key, WishReason::Admin).await;
+    assert_eq!(world.work(JobKind::Look).await, 1);
+    let day = START + Duration::hours(24);
+    world.clock.set(day + Duration::SECOND);
+    tick(&world).await;
+    assert_eq!(world.commands(tenant, swept).await, [(Pending, "40".to_owned())]);
+    assert_eq!(world.commands(tenant, looked).await, []);
+    // Everybody was decided again, and so is when time changes something next.
+    assert_eq!(tick(&world).await, 1);
+    let stale_at = day + Duration::seconds(120) + Duration::MICROSECOND;
+    assert_eq!(due_at(&world, tenant).await, stale_at);
+    world.clock.set(stale_at - Duration::MICROSECOND);
+    assert_eq!(tick(&world).await, 0);
+    world.clock.set(stale_at);
+    assert_eq!(tick(&world).await, 1);
+    assert_eq!(world.commands(tenant, looked).await, [(Pending, "40".to_owned())]);
+    assert_eq!(world.count("SELECT count(*) FROM turned_worse").await, 1, "counted for the breaker");
+    // Nothing is left to go stale.
+    assert_eq!(due_at(&world, tenant).await, world.now() + Duration::hours(1));
 }
 
 #[tokio::test]

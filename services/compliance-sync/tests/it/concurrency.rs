@@ -234,8 +234,16 @@ async fn a_whole_process_runs_and_stops() {
     let done = async {
         loop {
             let swept = fleet.world.count("SELECT count(*) FROM link WHERE confirmed_at IS NOT NULL").await;
+            // The first delta of a link asks for a sweep once more.
+            let at_work = fleet
+                .world
+                .count(
+                    "SELECT count(*) FROM sync_job WHERE lease_until IS NOT NULL OR requested_at IS NOT NULL
+                     OR (kind = 'delta' AND finished_at IS NULL)",
+                )
+                .await;
             let waiting = fleet.world.count("SELECT count(*) FROM outbox").await;
-            if (swept, waiting) == (i64::try_from(TENANTS).unwrap(), 0) {
+            if (swept, at_work, waiting) == (i64::try_from(TENANTS).unwrap(), 0, 0) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -141,6 +141,40 @@ async fn a_client_that_comes_back_as_another_session_is_left_in_calm_as_well() {
 }
 
 #[tokio::test]
+async fn an_edge_that_was_away_is_told_at_its_pace_what_it_missed() {
+    const CLIENTS: u32 = 60;
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    for n in 0..CLIENTS {
+        world.graph.put(tenant.tid, n, "noncompliant");
+    }
+    sync(&world).await;
+    for n in 0..CLIENTS {
+        world.authenticate(tenant, n, "corp").await;
+        world.graph.put(tenant.tid, n, "compliant");
+    }
+    world.advance(5);
+    sync_now(&world, tenant).await;
+    // Five minutes later it is back.
+    world.advance(300);
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        let mut tx = world.store.org(tenant.org).await.unwrap();
+        let (now, again) = (world.now(), Duration::from_secs(30));
+        let due = commands_edge::fetch(&mut tx, &world.ids, now, tenant.edge, 500, again).await.unwrap();
+        assert!(due.iter().all(|delivery| delivery.command.expires_at > now));
+        told.push(due.len());
+        let next = commands_edge::next_due(&mut tx, tenant.edge, now).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(next.is_none_or(|next| next - now <= time::Duration::seconds(1)), "the poll is told when");
+        world.clock.advance(time::Duration::milliseconds(100));
+    }
+    assert_eq!(told.iter().sum::<usize>(), CLIENTS as usize);
+    assert!(told.windows(10).all(|second| second.iter().sum::<usize>() <= 10), "ten a second: {told:?}");
+    assert!(told[..60].iter().all(|some| *some == 1), "and no slower: {told:?}");
+}
+
+#[tokio::test]
 async fn a_relay_that_dies_on_the_way_is_repeated_without_harm() {
     let world = World::new().await;
     let tenant = world.tenant(1).await;

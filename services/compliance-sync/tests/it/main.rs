@@ -10,6 +10,7 @@ mod graph;
 mod holds;
 mod looks;
 mod moves;
+mod skew;
 mod sweeps;
 mod troubles;
 mod world;

@@ -1,6 +1,6 @@
 //! From a change in Intune to a command for the edge, and nothing more than that.
 
-use domain::command::CommandState::{Acked, Expired, Pending, Superseded};
+use domain::command::CommandState::{Acked, Expired, Failed, Pending, Superseded};
 use domain::command::{NasAnswer, NasResult};
 use domain::outbox::OutboxMessage;
 use domain::resolver::LookupKey;
@@ -128,13 +128,59 @@ async fn a_command_that_nobody_took_expires_and_is_planned_anew() {
     world.advance(700);
     world.process().housekeep().await;
     assert_eq!(world.commands(tenant, session).await, [(Expired, "30".to_owned())]);
-    let mut tx = world.store.org(tenant.org).await.unwrap();
-    let message = OutboxMessage::SnapshotChanged { redecide: true };
-    outbox::enqueue(&mut tx, &world.ids, world.now(), &message).await.unwrap();
-    tx.commit().await.unwrap();
+    // The edge is back, and is given what it missed.
     world.process().relay_all().await.unwrap();
     let commands = world.commands(tenant, session).await;
     assert_eq!(commands, [(Expired, "30".to_owned()), (Pending, "30".to_owned())]);
+    // It stays away: each new command comes later than the one before.
+    let mut planned = vec![world.now()];
+    for _ in 0..200 {
+        world.advance(60);
+        world.process().housekeep().await;
+        world.process().relay_all().await.unwrap();
+        if world.commands(tenant, session).await.len() > planned.len() + 1 {
+            planned.push(world.now());
+        }
+    }
+    let gaps: Vec<i64> = planned.windows(2).map(|pair| (pair[1] - pair[0]).whole_minutes()).collect();
+    assert!(gaps.len() >= 4 && gaps.windows(2).all(|pair| pair[0] <= pair[1]), "{gaps:?}");
+    assert!(gaps[0] >= 10 && gaps[gaps.len() - 1] <= 42, "{gaps:?}");
+}
+
+#[tokio::test]
+async fn a_move_that_the_nas_did_not_answer_is_planned_anew_after_a_while() {
+    let world = World::new().await;
+    let tenant = with_a_device(&world, "compliant").await;
+    let session = world.authenticate(tenant, 1, "corp").await;
+    world.graph.put(tenant.tid, 1, "noncompliant");
+    sync_later(&world).await;
+    // It is asked until there is no time left for another try.
+    let mut tries = 0;
+    while world.commands(tenant, session).await[0].0.is_open() {
+        let mut tx = world.store.org(tenant.org).await.unwrap();
+        let (now, again) = (world.now(), std::time::Duration::from_secs(1));
+        let due = commands_edge::fetch(&mut tx, &world.ids, now, tenant.edge, 10, again).await.unwrap();
+        for delivery in due {
+            let silent = NasAnswer { result: NasResult::Timeout, error_cause: None };
+            let id = delivery.command.id;
+            assert!(
+                commands_edge::ack(&mut tx, &world.ids, now, tenant.edge, id, silent, None).await.unwrap()
+            );
+            tries += 1;
+        }
+        tx.commit().await.unwrap();
+        world.advance(10);
+    }
+    assert!(tries > 3, "{tries}");
+    assert_eq!(world.commands(tenant, session).await, [(Failed, "30".to_owned())]);
+    world.process().relay_all().await.unwrap();
+    assert_eq!(world.commands(tenant, session).await.len(), 1, "not at once");
+    assert_eq!(world.count("SELECT count(*) FROM outbox").await, 1);
+    world.advance(600);
+    world.process().relay_all().await.unwrap();
+    let commands = world.commands(tenant, session).await;
+    assert_eq!(commands, [(Failed, "30".to_owned()), (Pending, "30".to_owned())]);
+    assert_eq!(world.count("SELECT count(*) FROM outbox WHERE message->>'topic' = 'sessions_due'").await, 0);
 }
 
 #[tokio::test]

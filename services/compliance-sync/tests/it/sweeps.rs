@@ -148,6 +148,68 @@ async fn a_device_that_is_not_listed_is_gone_only_when_microsoft_says_so() {
 }
 
 #[tokio::test]
+async fn a_mass_deletion_is_confirmed_without_reading_the_fleet_again() {
+    let mut world = World::new().await;
+    world.config.confirm_max_per_sweep = 10;
+    let tenant = world.tenant(1).await;
+    for n in 0..130 {
+        world.graph.put(tenant.tid, n, "compliant");
+    }
+    swept(&world, tenant).await;
+    let first = world.authenticate(tenant, 119, "corp").await;
+    // Most are gone; of one nobody can say it, as what comes cannot be read.
+    let odd = device_id(tenant.tid, 0);
+    world.graph.tenant(tenant.tid, |graph| {
+        graph.devices.retain(|id, _| (120..130).any(|n| *id == device_id(tenant.tid, n)));
+        graph.unlisted.push(odd);
+        graph.devices.insert(odd, json!({"id": 7}));
+    });
+    world.advance(400);
+    world.graph.asked(tenant.tid);
+    assert_eq!(world.process().sweep_due().await.unwrap(), 1);
+    let asked = world.graph.asked(tenant.tid);
+    assert_eq!(asked.len(), 11, "a page, and ten of the missing");
+    let at_first = format!("device {}", device_id(tenant.tid, 119));
+    assert!(asked[1..5].contains(&at_first), "whose client is on the network: {asked:?}");
+    assert_eq!(world.link(tenant).await.confirmed_at, Some(world.now()), "the fleet was read whole");
+    let next_sweep = world.now() + Duration::seconds(250);
+    // The job goes on with the others, at once.
+    assert_eq!(world.process().sweep_due().await.unwrap(), 1);
+    let asked = world.graph.asked(tenant.tid);
+    assert!(asked.iter().all(|one| one.starts_with("device ")), "{asked:?}");
+    assert!((109..=111).contains(&asked.len()), "each of the others: {}", asked.len());
+    assert_eq!(world.count("SELECT count(*) FROM device").await, 11);
+    assert_eq!(world.count("SELECT count(*) FROM device WHERE missing_since IS NOT NULL").await, 1);
+    assert_eq!(world.process().sweep_due().await.unwrap(), 0);
+    assert!(world.job(tenant).await.next_due_at > next_sweep, "then the next sweep");
+    assert_eq!(world.runs(tenant).await.len(), 2);
+    world.process().relay_all().await.unwrap();
+    assert_eq!(world.commands(tenant, first).await[0].1, "50");
+}
+
+#[tokio::test]
+async fn somebody_who_asks_for_a_sweep_need_not_wait_for_what_another_left() {
+    let mut world = World::new().await;
+    world.config.confirm_max_per_sweep = 1;
+    let tenant = world.tenant(1).await;
+    for n in 0..5 {
+        world.graph.put(tenant.tid, n, "compliant");
+    }
+    swept(&world, tenant).await;
+    world.graph.tenant(tenant.tid, |graph| graph.devices.retain(|id, _| *id == device_id(tenant.tid, 0)));
+    next_sweep(&world, tenant).await;
+    assert_eq!(world.count("SELECT count(*) FROM device").await, 4);
+    world.advance(1);
+    world.sync_now(tenant).await;
+    world.graph.asked(tenant.tid);
+    assert_eq!(world.process().sweep_due().await.unwrap(), 1);
+    assert_eq!(world.graph.asked(tenant.tid)[0], "page 0");
+    assert_eq!(world.process().sweep_due().await.unwrap(), 1);
+    assert_eq!(world.count("SELECT count(*) FROM device").await, 1);
+    assert_eq!(world.process().sweep_due().await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_missing_device_keeps_the_trust_it_had_until_it_goes_stale() {
     let mut world = World::new().await;
     world.config.confirm_max_per_sweep = 0;

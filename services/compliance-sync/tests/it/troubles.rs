@@ -86,6 +86,33 @@ async fn a_page_that_expired_starts_the_sweep_over() {
 }
 
 #[tokio::test]
+async fn one_page_that_cannot_be_used_costs_no_more_than_itself() {
+    // A page that is none of Graph's, and a token that is refused twice in a row.
+    for faults in [vec![Fault::Status(404)], vec![Fault::Status(401), Fault::Status(401)]] {
+        let (world, tenant) = small_pages().await;
+        let gate = Arc::new(Gate::default());
+        world.graph.tenant(tenant.tid, |graph| graph.gate = Some((20, gate.clone())));
+        let process = world.process();
+        let sweeping = tokio::spawn(async move { process.sweep_due().await });
+        gate.reached.notified().await;
+        for fault in faults {
+            world.graph.fault(tenant.tid, fault);
+        }
+        world.graph.tenant(tenant.tid, |graph| graph.gate = None);
+        gate.open.notify_one();
+        sweeping.await.unwrap().unwrap();
+        assert_eq!(world.link(tenant).await.state, LinkState::Unreachable);
+        world.graph.asked(tenant.tid);
+        world.advance(12);
+        assert_eq!(sweep(&world).await, 1);
+        assert_eq!(world.graph.asked(tenant.tid), ["page 20", "page 30"]);
+        assert_eq!(world.link(tenant).await.confirmed_at, Some(START));
+        assert_eq!(world.link(tenant).await.state, LinkState::Connected);
+        assert_eq!(world.runs(tenant).await.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn refusals_name_who_must_act_and_our_own_fault_is_not_the_tenants() {
     for (fault, state) in [
         (Fault::Token(7_000_229, 401, "invalid_client"), LinkState::ConsentRevoked),

@@ -43,12 +43,14 @@ fn grace_is_watched_as_its_end_comes_near() {
         ..device("inGracePeriod")
     };
     for (minutes, interest, expected) in [
-        (72 * 60, IN_SESSION, Some(71 * 3600)),
+        (72 * 60, AWAY, Some(71 * 3600)),
+        (72 * 60, IN_SESSION, Some(60)),
+        (72 * 60, Interest { idle_looks: 9, ..IN_SESSION }, Some(300)),
         (61, AWAY, Some(60)),
-        (60, AWAY, Some(15 * 60)),
-        (60, IN_SESSION, Some(5 * 60)),
-        (3, IN_SESSION, Some(3 * 60)),
-        (10, AWAY, Some(10 * 60)),
+        (60, AWAY, Some(5 * 60)),
+        (60, IN_SESSION, Some(60)),
+        (3, Interest { idle_looks: 9, ..IN_SESSION }, Some(3 * 60)),
+        (3, AWAY, Some(3 * 60)),
         // Over: as not compliant, without waiting for Intune to say so.
         (0, IN_SESSION, Some(60)),
         (-5, AWAY, None),
@@ -56,7 +58,8 @@ fn grace_is_watched_as_its_end_comes_near() {
         assert_eq!(wait(&ending(minutes), interest), expected, "{minutes} minutes before the end");
     }
     let endless = DeviceFacts { grace_expires_at: None, ..device("inGracePeriod") };
-    assert_eq!(wait(&endless, IN_SESSION), None);
+    assert_eq!(wait(&endless, AWAY), None);
+    assert_eq!(wait(&endless, IN_SESSION), Some(60));
     let settled = DeviceFacts { compliance: ComplianceState::Compliant, ..ending(30) };
     assert_eq!(wait(&settled, IN_SESSION), None, "an end that is left over says nothing");
 }
@@ -113,7 +116,7 @@ proptest! {
         if let Some(at) = next {
             prop_assert!(at > NOW);
         }
-        if session && !is_trusted(&device, NOW) {
+        if session && device.compliance != ComplianceState::Compliant {
             prop_assert!(next.is_some_and(|at| at <= NOW + PACE.hot_max), "whoever waits is seen to");
         }
         // Interest never makes a look later.

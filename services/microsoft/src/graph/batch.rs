@@ -81,6 +81,8 @@ impl ItemAnswer {
 pub(super) struct BatchGet {
     pub path: String,
     pub query: String,
+    /// What `query` selects.
+    pub select: &'static str,
     /// What to ask where this cloud's schema is older than ours and refuses a property in `$select`.
     pub without_select: String,
 }
@@ -144,7 +146,14 @@ impl Graph {
             let detail = format!("a batch holds {BATCH_MAX} requests at most, not {}", gets.len());
             return Err(GraphError::BadRequest { detail });
         }
-        let asked = gets.iter().enumerate().map(|(n, get)| (n, get.path.clone() + &get.query)).collect();
+        // What this cloud refused before is not asked for.
+        let selects: Vec<bool> = gets.iter().map(|get| self.takes(get.select)).collect();
+        let address = |n: usize, get: &BatchGet| {
+            let selects = selects.get(n).copied().unwrap_or(true);
+            let query = if selects { &get.query } else { &get.without_select };
+            get.path.clone() + query
+        };
+        let asked = gets.iter().enumerate().map(|(n, get)| (n, address(n, get))).collect();
         let mut answers: Vec<_> = (0..gets.len()).map(|_| Err(missing())).collect();
         self.batch_once(what, asked, &mut answers).await?;
 
@@ -157,15 +166,22 @@ impl Graph {
                 let refused = answer.status == StatusCode::UNAUTHORIZED.as_u16();
                 unauthorized |= refused;
                 if refused {
-                    return Some((n, get.path.clone() + &get.query));
+                    return Some((n, address(n, get)));
                 }
-                answer.names_unknown_property().then(|| (n, get.path.clone() + &get.without_select))
+                let lacks = selects.get(n) == Some(&true) && answer.names_unknown_property();
+                lacks.then(|| {
+                    if self.takes(get.select) {
+                        self.refused_select(get.select);
+                    }
+                    (n, get.path.clone() + &get.without_select)
+                })
             })
             .collect();
         if unauthorized {
             self.forget_token().await;
         }
         if !again.is_empty() {
+            self.count_repeats(again.len());
             // Those that were answered are kept whatever becomes of the rest.
             if let Err(error) = self.batch_once(what, again.clone(), &mut answers).await {
                 for (n, _) in again {
@@ -267,11 +283,12 @@ const fn ends_it(error: &GraphError) -> bool {
     matches!(error, GraphError::Throttled { .. } | GraphError::Token(_) | GraphError::Unavailable { .. })
 }
 
-fn by_id(ids: &[DeviceId], select: &str) -> Vec<BatchGet> {
+fn by_id(ids: &[DeviceId], select: &'static str) -> Vec<BatchGet> {
     let query = format!("?{}", query(&[("$select", select)]));
     let get = |id: &DeviceId| BatchGet {
         path: format!("{MANAGED_DEVICES}/{id}"),
         query: query.clone(),
+        select,
         without_select: String::new(),
     };
     ids.iter().map(get).collect()

@@ -127,6 +127,7 @@ async fn a_refused_token_and_an_older_schema_are_asked_once_more() {
     assert_eq!(sent["requests"][0]["url"], format!("/deviceManagement/managedDevices/{}", ids[1]));
     assert!(sent["requests"][1]["url"].as_str().unwrap().contains("$select="));
     assert_eq!(sent["requests"].as_array().unwrap().len(), 2);
+    assert_eq!(graph.take_repeats(), 2);
 
     // What the first round answered is kept, though the second fails.
     stub.on(
@@ -140,6 +141,11 @@ async fn a_refused_token_and_an_older_schema_are_asked_once_more() {
     assert!(matches!(&items[0], BatchItem::Found(_)));
     assert!(matches!(&items[1], BatchItem::Failed(GraphError::Unavailable { .. })));
     assert_eq!(items[2], BatchItem::Absent);
+    // The property was refused once: it is not asked for again, and what is not refused still is.
+    let last = |stub: &Stub| stub.seen_at(BATCH).pop().unwrap().body;
+    assert!(!last(&stub).contains("$select="));
+    graph.adapters_batch(&ids).await.unwrap_err();
+    assert!(last(&stub).contains("$select=id,ethernetMacAddress,udid"));
 }
 
 #[tokio::test]

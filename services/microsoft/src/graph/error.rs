@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 
 use crate::aadsts::{TokenError, cut};
 use crate::http::{Answer, HttpError};
+use crate::retry_after;
 
 /// Why Graph gave no answer that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -189,11 +190,14 @@ impl Body {
             Ok(nested) => Self {
                 code,
                 message: nested.message.unwrap_or_default(),
-                retry_after: nested.retry_after.and_then(|value| match value {
-                    serde_json::Value::Number(n) => n.as_u64().map(Duration::from_secs),
-                    serde_json::Value::String(s) => s.trim().parse().ok().map(Duration::from_secs),
-                    _ => None,
-                }),
+                retry_after: nested
+                    .retry_after
+                    .and_then(|value| match value {
+                        serde_json::Value::Number(n) => n.as_u64().map(Duration::from_secs),
+                        serde_json::Value::String(s) => s.trim().parse().ok().map(Duration::from_secs),
+                        _ => None,
+                    })
+                    .map(|wait| wait.min(retry_after::MAX)),
             },
             Err(_) => Self { code, message, retry_after: None },
         }

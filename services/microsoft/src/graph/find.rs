@@ -11,7 +11,7 @@ use super::batch::{BatchGet, BatchItem};
 use super::device::{self, GraphDevice, is_placeholder};
 use super::next_link::NextLink;
 use super::request::query;
-use super::{DEVICES, Graph, GraphError, MANAGED_DEVICES, WirePage, error, parse};
+use super::{DEVICES, Graph, GraphError, MANAGED_DEVICES, WirePage, parse};
 
 /// What devices are looked for. Never by MAC: Graph does not filter by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +78,9 @@ impl Graph {
         let base = self.microsoft.cloud().graph_url(DEVICES);
         let mut url = base.clone();
         url.set_query(Some(&query(&[("$filter", &filter), ("$select", device::SELECT)])));
-        let mut answer = self.get("managedDevices filter", url).await?;
-        if error::names_unknown_property(&answer) {
-            let mut url = base.clone();
-            url.set_query(Some(&query(&[("$filter", &filter)])));
-            answer = self.get("managedDevices filter whole", url).await?;
-        }
+        let mut whole = base.clone();
+        whole.set_query(Some(&query(&[("$filter", &filter)])));
+        let answer = self.get_selected("managedDevices filter", url, whole).await?;
         if answer.status != StatusCode::OK {
             return Err(GraphError::classify(&answer));
         }
@@ -116,6 +113,7 @@ impl Graph {
                 BatchGet {
                     path: MANAGED_DEVICES.to_owned(),
                     query: format!("?{}", query(&[("$filter", &filter), ("$select", device::SELECT)])),
+                    select: device::SELECT,
                     without_select: format!("?{}", query(&[("$filter", &filter)])),
                 }
             })

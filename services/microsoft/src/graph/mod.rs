@@ -7,13 +7,18 @@ mod error;
 mod find;
 mod next_link;
 mod request;
+mod schema;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use domain::DeviceId;
 use http::StatusCode;
 use serde::Deserialize;
+use url::Url;
 use uuid::Uuid;
 
 pub use batch::{Adapters, BATCH_MAX, BatchItem};
@@ -22,6 +27,7 @@ pub use device::GraphDevice;
 pub use error::GraphError;
 pub use find::DeviceFilter;
 pub use next_link::NextLink;
+pub(crate) use schema::Schemas;
 
 use crate::Microsoft;
 use crate::http::Answer;
@@ -38,6 +44,8 @@ const MANAGED_DEVICES: &str = "/deviceManagement/managedDevices";
 pub struct Graph {
     microsoft: Microsoft,
     tid: Uuid,
+    /// Requests beyond those that were asked for, of all clones.
+    repeats: Arc<AtomicU32>,
 }
 
 /// One page of the fleet. A snapshot it is not: while pages are read, a device may come twice or not at all, so
@@ -61,7 +69,7 @@ impl Graph {
     /// Graph for a tenant.
     #[must_use]
     pub fn for_tenant(microsoft: &Microsoft, tid: Uuid) -> Self {
-        Self { microsoft: microsoft.clone(), tid }
+        Self { microsoft: microsoft.clone(), tid, repeats: Arc::default() }
     }
 
     /// The tenant.
@@ -82,17 +90,11 @@ impl Graph {
             Some(next) => self.get("managedDevices next page", next.pinned_to(&base)?).await?,
             None => {
                 let top = page_size.clamp(1, PAGE_SIZE_MAX).to_string();
+                let mut whole = base.clone();
+                whole.query_pairs_mut().append_pair("$top", &top);
                 let mut url = base.clone();
                 url.query_pairs_mut().append_pair("$select", device::SELECT).append_pair("$top", &top);
-                let answer = self.get("managedDevices", url).await?;
-                if error::names_unknown_property(&answer) {
-                    // A cloud whose schema is older than ours: without $select every property that it has comes.
-                    let mut url = base.clone();
-                    url.query_pairs_mut().append_pair("$top", &top);
-                    self.get("managedDevices whole", url).await?
-                } else {
-                    answer
-                }
+                self.get_selected("managedDevices", url, whole).await?
             }
         };
         if answer.status != StatusCode::OK {
@@ -120,10 +122,7 @@ impl Graph {
         let base = self.microsoft.cloud().graph_url(&format!("{DEVICES}/{id}"));
         let mut url = base.clone();
         url.query_pairs_mut().append_pair("$select", device::SELECT);
-        let mut answer = self.get("managedDevice", url).await?;
-        if error::names_unknown_property(&answer) {
-            answer = self.get("managedDevice whole", base).await?;
-        }
+        let answer = self.get_selected("managedDevice", url, base).await?;
         match answer.status {
             StatusCode::OK => {
                 let value: serde_json::Value = parse(&answer)?;
@@ -134,6 +133,52 @@ impl Graph {
             StatusCode::NOT_FOUND => error::not_about_the_record(&answer.body).map_or(Ok(None), Err),
             _ => Err(GraphError::classify(&answer)),
         }
+    }
+
+    /// How many requests were sent beyond those that were asked for, since this was last asked: with a new token, or
+    /// without a selection that the cloud refused. They count at Microsoft all the same.
+    pub fn take_repeats(&self) -> u32 {
+        self.repeats.swap(0, Ordering::Relaxed)
+    }
+
+    fn count_repeats(&self, count: usize) {
+        self.repeats.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// A GET of `selected`, whose `$select` is [`device::SELECT`]. Where this cloud's schema is older than ours,
+    /// `whole`: without `$select` every property that it has comes.
+    async fn get_selected(
+        &self,
+        what: &'static str,
+        selected: Url,
+        whole: Url,
+    ) -> Result<Answer, GraphError> {
+        if !self.takes(device::SELECT) {
+            return self.get(what, whole).await;
+        }
+        let answer = self.get(what, selected).await?;
+        if !error::names_unknown_property(&answer) {
+            return Ok(answer);
+        }
+        self.refused_select(device::SELECT);
+        self.count_repeats(1);
+        self.get(what, whole).await
+    }
+
+    /// Whether this cloud takes a selection, as far as is known.
+    fn takes(&self, select: &'static str) -> bool {
+        let inner = &self.microsoft.0;
+        inner.shared.schemas.takes(&inner.authority, select, self.microsoft.now())
+    }
+
+    fn refused_select(&self, select: &'static str) {
+        let inner = &self.microsoft.0;
+        tracing::info!(
+            cloud = self.microsoft.cloud().name().as_str(),
+            select,
+            "this cloud's schema lacks a property; whole records are asked for"
+        );
+        inner.shared.schemas.refused(&inner.authority, select, self.microsoft.now());
     }
 
     /// The tenant's name; `None` where our permissions do not cover it.

@@ -52,6 +52,7 @@ impl Graph {
             return Ok(answer);
         }
         let token = self.microsoft.graph_token(self.tid).await?;
+        self.count_repeats(1);
         self.ask_with(&ask, &token).await
     }
 

@@ -110,9 +110,23 @@ async fn an_older_schema_gets_no_select() {
     stub.on(DEVICES, [refusal.clone(), page(&[record(ID)], None)]);
     assert_eq!(graph.devices_page(None, 1000).await.unwrap().devices.len(), 1);
     assert!(!stub.seen_at(DEVICES)[1].path_and_query.contains("select"));
+    assert_eq!((graph.take_repeats(), graph.take_repeats()), (1, 0), "one more than was asked for");
+    // It would refuse the next one as well, of whatever kind.
     let path = format!("{DEVICES}/{ID}");
-    stub.on(&path, [refusal, testing::json(200, &record(ID))]);
+    stub.on(&path, [testing::json(200, &record(ID))]);
     assert!(graph.device(ID.parse().unwrap()).await.unwrap().is_some());
+    stub.on(DEVICES, [page(&[record(ID)], None)]);
+    graph.devices_page(None, 1000).await.unwrap();
+    graph.find_devices(DeviceFilter::Serial("SN1")).await.unwrap_err();
+    assert_eq!(graph.take_repeats(), 0);
+    let asked = stub.seen();
+    assert!(asked[asked.len() - 3..].iter().all(|seen| !seen.path_and_query.contains("select")), "{asked:?}");
+    // Clouds are updated.
+    stub.clock.advance(time::Duration::DAY);
+    stub.on(&path, [refusal, testing::json(200, &record(ID))]);
+    stub.issues_tokens();
+    assert!(graph.device(ID.parse().unwrap()).await.unwrap().is_some());
+    assert_eq!(graph.take_repeats(), 1);
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ pub struct DueLook {
     pub session: bool,
 }
 
-/// Of the devices whose look is longest due, at most `limit`: first those with an active session.
+/// Devices whose look is due, at most `limit`: first those with an active session. Of clients that stand on another
+/// verdict than compliant none is overlooked, however many others are longer due.
 pub async fn due_looks(
     tx: &mut OrgTx,
     link: LinkId,
@@ -28,12 +29,22 @@ pub async fn due_looks(
 ) -> Result<Vec<DueLook>> {
     let org = tx.org().uuid();
     let rows = sqlx::query!(
-        r#"SELECT d.id, d.next_look_at AS "due_at!", EXISTS (
-               SELECT 1 FROM session s WHERE s.org_id = $1 AND s.device_id = d.id AND s.ended_at IS NULL) AS "session!"
-           FROM (SELECT id, next_look_at FROM device
-                 WHERE org_id = $1 AND link_id = $2 AND next_look_at <= $3
-                 ORDER BY next_look_at LIMIT 10 * $4::bigint) d
-           ORDER BY 3 DESC, d.next_look_at LIMIT $4"#,
+        r#"SELECT id AS "id!", due_at AS "due_at!", session AS "session!"
+           FROM (
+               SELECT d.id, d.next_look_at AS due_at, true AS session
+               FROM (SELECT DISTINCT device_id FROM session
+                     WHERE org_id = $1 AND link_id = $2 AND ended_at IS NULL AND device_id IS NOT NULL
+                       AND verdict <> 'compliant') s
+               JOIN device d ON d.org_id = $1 AND d.link_id = $2 AND d.id = s.device_id
+               WHERE d.next_look_at <= $3
+               UNION
+               SELECT d.id, d.next_look_at, EXISTS (
+                   SELECT 1 FROM session s WHERE s.org_id = $1 AND s.device_id = d.id AND s.ended_at IS NULL)
+               FROM (SELECT id, next_look_at FROM device
+                     WHERE org_id = $1 AND link_id = $2 AND next_look_at <= $3
+                     ORDER BY next_look_at LIMIT 10 * $4::bigint) d
+           ) due
+           ORDER BY session DESC, due_at LIMIT $4"#,
         org,
         link.uuid(),
         now,
@@ -74,6 +85,43 @@ pub async fn heat_sessions(tx: &mut OrgTx, link: LinkId, due: OffsetDateTime, li
         due,
         limit,
         crate::interval(HEAT_PAUSE),
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Devices in grace, of those whose grace ends soonest, that are looked through at once.
+const GRACES_MAX: i64 = 10_000;
+
+/// Makes devices of the link due at `now` that are in their grace, whose clients are on the network, and at which
+/// nobody has it in mind to look by `by`. Returns how many.
+pub async fn heat_graces(
+    tx: &mut OrgTx,
+    link: LinkId,
+    now: OffsetDateTime,
+    by: OffsetDateTime,
+    limit: i64,
+) -> Result<u64> {
+    let org = tx.org().uuid();
+    let done = sqlx::query!(
+        "UPDATE device d SET next_look_at = $3, idle_looks = 0
+         FROM (SELECT g.id FROM (
+                   SELECT id, next_look_at FROM device
+                   WHERE org_id = $1 AND link_id = $2 AND compliance = 'inGracePeriod' AND grace_expires_at > $3
+                     AND missing_since IS NULL
+                   ORDER BY grace_expires_at LIMIT $6) g
+               WHERE (g.next_look_at IS NULL OR g.next_look_at > $4)
+                 AND EXISTS (SELECT 1 FROM session s
+                             WHERE s.org_id = $1 AND s.device_id = g.id AND s.ended_at IS NULL)
+               LIMIT $5) AS hot
+         WHERE d.org_id = $1 AND d.link_id = $2 AND d.id = hot.id",
+        org,
+        link.uuid(),
+        now,
+        by,
+        limit,
+        GRACES_MAX,
     )
     .execute(tx.conn())
     .await?;

@@ -114,7 +114,8 @@ fn wait(error: &GraphError, config: &SyncConfig) -> std::time::Duration {
 }
 
 impl Look<'_> {
-    /// Writes answers in one transaction under the lease. Returns the keys of wishes whose known bearers are gone.
+    /// Writes answers in one transaction under the lease. Returns the keys of wishes under which others may be found
+    /// than those who are known.
     pub(super) async fn write(&mut self, answers: &mut Answers) -> Result<Vec<LookupKey>, Stop> {
         let ctx = self.ctx;
         let now = ctx.clock.now();
@@ -132,19 +133,20 @@ impl Look<'_> {
         let stored = devices::stored(&mut tx, self.link.id, &ids).await?;
         let diff = reconcile::page(found, &stored, self.link.confirmed_at);
         self.write_unchanged(&mut tx, &writing, &diff, &shown, &stored, answers).await?;
+        let news: HashSet<DeviceId> = diff.touched().collect();
         let changes = diff.new.len() + diff.changed.len() + answers.absent.len();
         writing.diff(&mut tx, diff, answers.single).await?;
         for (id, wait) in &answers.failed {
             devices::put_off(&mut tx, self.link.id, *id, now, now + *wait).await?;
         }
-        let gone = self.settle_wishes(&mut tx, answers, &shown, now).await?;
+        let elsewhere = self.settle_wishes(&mut tx, answers, &shown, &news, now).await?;
         self.asking.lease_until = now + ctx.config.lease();
         jobs::renew(&mut tx, &self.job.lease, self.asking.lease_until).await?;
         tx.commit().await?;
         if changes > 0 {
             ctx.outbox_filled(self.job.lease.org, self.link.id);
         }
-        Ok(gone)
+        Ok(elsewhere)
     }
 
     /// Devices that are as they were: when they are looked at next, and what only a single GET tells.
@@ -191,26 +193,40 @@ impl Look<'_> {
     }
 
     /// Wishes that were fulfilled go; those that came to nothing are tried again, ever later, and given up in the end.
-    /// Returns those whose known bearers do not bear the key any more: others may.
+    /// Returns those whose known bearers do not bear the key any more, and those of which Entra ID told a change that
+    /// none of the known bearers shows: others may.
     async fn settle_wishes(
-        &self,
+        &mut self,
         tx: &mut OrgTx,
         answers: &Answers,
         shown: &HashMap<DeviceId, Fetched>,
+        news: &HashSet<DeviceId>,
         now: OffsetDateTime,
     ) -> Result<Vec<LookupKey>, StoreError> {
         let seen: HashSet<LookupKey> = shown.values().flat_map(|one| keys_of(&one.facts)).collect();
         let (mut done, mut retries, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
         for key in self.concerned(answers, &seen) {
             let Some(wish) = self.wishes.get(&key) else { continue };
+            let known = self.bearers.get(&key).map_or(&[][..], Vec::as_slice);
             if seen.contains(&key) {
-                done.push(wish.clone());
+                // A device that was enrolled anew has another record under the same key, beside its old one.
+                let may_be_another = wish.reason == WishReason::Entra
+                    && matches!(key, LookupKey::EntraId(_))
+                    && !answers.searched.contains(&key)
+                    && known.iter().all(|id| !news.contains(id));
+                if may_be_another {
+                    self.answered.insert(key.clone());
+                    elsewhere.push(key);
+                } else {
+                    done.push(wish.clone());
+                }
                 continue;
             }
-            let mut asked = self.bearers.get(&key).into_iter().flatten();
             let failed = match &key {
                 LookupKey::IntuneId(id) => answers.failed.get(&DeviceId(*id)),
-                key => answers.unsearched.get(key).or_else(|| asked.find_map(|id| answers.failed.get(id))),
+                key => {
+                    answers.unsearched.get(key).or_else(|| known.iter().find_map(|id| answers.failed.get(id)))
+                }
             };
             if let Some(wait) = failed {
                 let due_at = now + *wait;
@@ -223,6 +239,10 @@ impl Look<'_> {
                 }
                 // It could not be asked about this time.
                 LookupKey::IntuneId(_) => {}
+                // Its known bearers were looked at, and there is no other.
+                key if answers.searched.contains(key) && self.answered.contains(key) => {
+                    done.push(wish.clone());
+                }
                 key if answers.searched.contains(key) => {
                     self.came_to_nothing(wish, now, &mut done, &mut retries);
                 }
