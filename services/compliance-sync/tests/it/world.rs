@@ -221,6 +221,7 @@ impl World {
             answer,
             keys,
             offline: false,
+            told_at: None,
         };
         let mut tx = self.store.org(tenant.org).await.unwrap();
         events::record_batch(&mut tx, &[record]).await.unwrap();
