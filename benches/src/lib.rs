@@ -117,5 +117,6 @@ pub fn record(policy: &CompiledPolicy, rules: u32, client: u32) -> DecisionRecor
         keys: Vec::new(),
         request,
         offline: false,
+        told_at: None,
     }
 }

@@ -154,7 +154,7 @@ async fn a_site_of_real_parts_goes_on_when_the_cloud_does_not() {
         assert_eq!(got.vlan(), Some(*vlan), "{mac} {}", rig.log());
     }
     assert_eq!(online[5].value("User-Name"), Some("alex"), "not what stands outside of the tunnel");
-    // Neither reaches anybody.
+    // Nobody is asked of either; the agent passes on why they were refused.
     let expired = Says { cn: "x", uris: &says(&good.id), expired: true, ..Says::default() };
     assert!(rig.eap(STRANGER, &rig.tls("expired", "x", &expired)).await.is_reject());
     let files =
@@ -162,6 +162,9 @@ async fn a_site_of_real_parts_goes_on_when_the_cloud_does_not() {
     let foreign =
         format!(" eap=TLS\n identity=\"x\"\n client_cert={:?}\n private_key={:?}", files.cert, files.key);
     assert!(rig.eap(STRANGER, &foreign).await.is_reject());
+    let refused = "SELECT count(DISTINCT kind) FROM event WHERE mac = 'd4:6e:0e:ff:ff:01'
+                   AND kind IN ('NAC_CLIENT_CERT_EXPIRED', 'NAC_CLIENT_CERT_CHECK_FAILURE')";
+    assert_eq!(site.count(refused).await, 2, "{}", rig.log());
 
     // The NAS tells of the stay by Class, and the command names it as the NAS does.
     let class = online[0].value("25").unwrap().to_owned();

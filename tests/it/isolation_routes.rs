@@ -153,6 +153,7 @@ const NAC: &[(&str, &str)] = &[
     ("POST", "/v1/nac/commands/{id}/ack"),
     ("POST", "/v1/nac/radius/accounting"),
     ("POST", "/v1/nac/radius/authorize"),
+    ("POST", "/v1/nac/radius/refused"),
     ("POST", "/v1/nac/report"),
 ];
 

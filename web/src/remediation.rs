@@ -24,6 +24,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
+use cache::BusMessage;
+use domain::event::{Event, EventKind};
 use sealing::PageToken;
 use store::StoreError;
 use store::jobs::{self, JobKind};
@@ -212,7 +214,7 @@ async fn subject(app: &App, token: &PageToken, asked: Asked) -> Result<Subject, 
     subject.ok_or(NotShown::Gone)
 }
 
-/// Asks the sync to look at the client's device now, and wakes it.
+/// Asks the sync to look at the client's device now, and wakes it; the client's history tells that it was asked.
 async fn wish(
     app: &App,
     token: &PageToken,
@@ -228,7 +230,28 @@ async fn wish(
             jobs::wake(&mut tx, *link, JobKind::Delta, now).await?;
         }
     }
-    tx.commit().await
+    store::events::append(&mut tx, &asked(app, token, subject, now)).await?;
+    tx.commit().await?;
+    // Who watches the events looks for itself where this is lost.
+    let _ = app.cache.publish(&BusMessage::Events { org: token.org }).await;
+    Ok(())
+}
+
+/// The line of history that a person asked.
+fn asked(app: &App, token: &PageToken, subject: &Subject, now: OffsetDateTime) -> Event {
+    let keys: Vec<String> = subject.keys.iter().map(ToString::to_string).collect();
+    Event {
+        org: token.org,
+        id: app.ids.make(now),
+        at: now,
+        kind: EventKind::NacClientCheckAgain,
+        mac: subject.standing.mac,
+        session: Some(token.session),
+        edge: Some(subject.edge),
+        site: Some(subject.site),
+        summary: "The person at the device asked to check it again".to_owned(),
+        detail: serde_json::json!({ "asked_on": "remediation page", "looked_for": keys }),
+    }
 }
 
 /// `wait`: the person asked too often, and may ask again after this.

@@ -166,8 +166,12 @@ pub(crate) fn event_look(kind: impl AsRef<str>) -> (&'static str, &'static str) 
         Ok(
             EventKind::NacMdmLookupFailure
             | EventKind::NacClientCertCheckFailure
-            | EventKind::NacClientCertExpired,
+            | EventKind::NacClientCertExpired
+            | EventKind::NacServerCertValidationFailure
+            | EventKind::NacIdpAuthcFailure
+            | EventKind::NacClientAuthFailure,
         ) => ("bad", "warn"),
+        Ok(EventKind::NacClientCheckAgain) => ("", "refresh"),
         Ok(EventKind::NacMdmDeviceNotEnrolled) => ("warn", "unknown"),
         Ok(EventKind::NacMdmComplianceChanged) => ("accent", "shield"),
         Ok(EventKind::NacClientCoaReauth | EventKind::NacClientCoaDisconnect) => ("accent", "bolt"),

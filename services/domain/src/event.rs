@@ -22,6 +22,8 @@ pub enum EventKind {
     NacMdmLinkStateChanged,
     /// A credential that links depend on ends soon, or has ended.
     NacMdmCredentialExpiring,
+    /// The person at the device asked that it be looked at again.
+    NacClientCheckAgain,
     NacClientCoaReauth,
     NacClientCoaDisconnect,
     /// Moves of many clients to a worse state wait for an admin, or no longer do.
@@ -30,7 +32,14 @@ pub enum EventKind {
     NacSessionEnded,
     NacClientIpAssigned,
     NacClientCertExpired,
+    /// The edge refused the client's certificate.
     NacClientCertCheckFailure,
+    /// The client refused the edge's certificate.
+    NacServerCertValidationFailure,
+    /// The edge refused a name and its password.
+    NacIdpAuthcFailure,
+    /// The edge refused the client for another reason.
+    NacClientAuthFailure,
 }
 
 words!(EventKind, "event type",
@@ -41,6 +50,7 @@ words!(EventKind, "event type",
     EventKind::NacMdmComplianceChanged => "NAC_MDM_COMPLIANCE_CHANGED",
     EventKind::NacMdmLinkStateChanged => "NAC_MDM_LINK_STATE_CHANGED",
     EventKind::NacMdmCredentialExpiring => "NAC_MDM_CREDENTIAL_EXPIRING",
+    EventKind::NacClientCheckAgain => "NAC_CLIENT_CHECK_AGAIN",
     EventKind::NacClientCoaReauth => "NAC_CLIENT_COA_REAUTH",
     EventKind::NacClientCoaDisconnect => "NAC_CLIENT_COA_DISCONNECT",
     EventKind::NacCoaHeld => "NAC_COA_HELD",
@@ -48,7 +58,21 @@ words!(EventKind, "event type",
     EventKind::NacClientIpAssigned => "NAC_CLIENT_IP_ASSIGNED",
     EventKind::NacClientCertExpired => "NAC_CLIENT_CERT_EXPIRED",
     EventKind::NacClientCertCheckFailure => "NAC_CLIENT_CERT_CHECK_FAILURE",
+    EventKind::NacServerCertValidationFailure => "NAC_SERVER_CERT_VALIDATION_FAILURE",
+    EventKind::NacIdpAuthcFailure => "NAC_IDP_AUTHC_FAILURE",
+    EventKind::NacClientAuthFailure => "NAC_CLIENT_AUTH_FAILURE",
 );
+
+impl EventKind {
+    /// Those that are written. How a lookup went, every decision tells by itself (its match, or the reason
+    /// `facts_unavailable`): a line beside it would double what is written, most of all while a store is away.
+    pub fn written() -> impl Iterator<Item = Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .filter(|kind| !matches!(kind, Self::NacMdmLookupSuccess | Self::NacMdmLookupFailure))
+    }
+}
 
 /// One line. The columns are what the dashboard searches; all else is in `detail`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +105,9 @@ pub struct DecisionRecord {
     /// The edge decided it from its bundle, because the cloud was away.
     #[serde(rename = "decided_offline", default, skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
+    /// When the cloud was told, where the edge's clock ran ahead of it.
+    #[serde(with = "time::serde::rfc3339::option", default, skip_serializing_if = "Option::is_none")]
+    pub told_at: Option<OffsetDateTime>,
 }
 
 impl DecisionRecord {
@@ -92,6 +119,12 @@ impl DecisionRecord {
         } else {
             EventKind::NacClientDeny
         }
+    }
+
+    /// From when it counts for its session: not from the future, or what is decided and told of it next would not.
+    #[must_use]
+    pub fn counts_from(&self) -> OffsetDateTime {
+        self.told_at.map_or(self.answer.at, |told| told.min(self.answer.at))
     }
 
     /// The decision in one sentence, for lists.

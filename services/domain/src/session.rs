@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::event::{Event, EventKind};
 use crate::request::words;
-use crate::time::uuid_of;
+use crate::time::{truncate_micros, uuid_of};
 use crate::{EdgeId, EventId, Mac, OrgId, SessionId, SiteId};
 
 /// Acct-Status-Type (RFC 2866 5.1).
@@ -73,15 +73,35 @@ pub const ENDED_BY_DENIAL: &str = "Access-Denied";
 /// `terminate_cause` of a session that was not heard of for so long that its stop must have been lost.
 pub const ENDED_BY_SILENCE: &str = "Lost-Stop";
 
+/// `terminate_cause` of a session whose NAS started or stopped as a whole, in RADIUS's own word (RFC 2866 5.10).
+pub const ENDED_BY_NAS_RESTART: &str = "NAS-Reboot";
+
 /// The longest interval of interim updates that is believed, in seconds.
 const INTERIM_SECONDS_MAX: i64 = 86_400;
+
+/// A NAS that tells of longer ago than this has no clock: it woke up in 1970, or in the year that its software is of.
+const CLOCK_UNSET: time::Duration = time::Duration::days(366);
+
+/// When something happened at a NAS, as far as its clock can be believed. A clock that runs ahead says now; what lies
+/// further back than `age_max` counts as that old. Where the NAS has no clock, it happened now, or `delay` ago where
+/// the message has been under way for so long (Acct-Delay-Time).
+#[must_use]
+pub fn happened_at(
+    told: Option<OffsetDateTime>,
+    delay: time::Duration,
+    now: OffsetDateTime,
+    age_max: std::time::Duration,
+) -> OffsetDateTime {
+    let told = told.filter(|told| now - *told < CLOCK_UNSET).unwrap_or(now - delay);
+    truncate_micros(told.clamp(now - age_max, now))
+}
 
 /// What accounting knows of a session.
 ///
 /// Messages come twice, late and in any order. So a session is open or ended by the times that they carry, not by
 /// the order in which they come: a stop ends it unless a decision or a start came after it, and nothing that is
-/// older than the stop opens it again. Where the NAS names its stays (Acct-Session-Id), a stop ends no other stay than
-/// its own, and a start of an ended one is a late one, whatever time it bears.
+/// older than the stop opens it again. Where the NAS names its stays (Acct-Session-Id), a stop ends its own stay, also
+/// where the NAS's clock is slow, and no other one; and a start of an ended one is a late one, whatever time it bears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stay {
     /// The last decision.
@@ -129,8 +149,12 @@ impl Stay {
             _ => (false, false),
         };
         let silent = self.terminate_cause.as_deref() == Some(ENDED_BY_SILENCE);
+        let restarted = self.terminate_cause.as_deref() == Some(ENDED_BY_NAS_RESTART);
         match (message.status, self.ended_at) {
-            (AccountingStatus::Start, Some(ended)) if message.at > ended && !same_stay => {
+            // Of two stays, one may begin in the second in which the other ended.
+            (AccountingStatus::Start, Some(ended))
+                if (message.at > ended && !same_stay) || (message.at == ended && other_stay) =>
+            {
                 let Self { decided_at, interim_seconds, .. } = *self;
                 *self = Self { decided_at, interim_seconds, ..Self::unknown(message) };
                 self.count(message, true);
@@ -148,14 +172,16 @@ impl Stay {
                 return vec![message.ended_event()];
             }
             // It was only silent.
-            (AccountingStatus::Stop, Some(ended)) if silent && !other_stay && message.at >= ended => {
+            (AccountingStatus::Stop, Some(ended))
+                if silent && (same_stay || (!other_stay && message.at >= whole_second(ended))) =>
+            {
                 self.count(message, newest);
-                self.ended_at = Some(message.at);
+                self.end(message.at);
                 self.terminate_cause = Some(message.terminate_cause.clone().unwrap_or_default());
                 return vec![message.ended_event()];
             }
             (AccountingStatus::Start | AccountingStatus::Interim, Some(ended))
-                if silent && message.at > ended =>
+                if message.at > ended && (silent || (restarted && same_stay)) =>
             {
                 self.ended_at = None;
                 self.terminate_cause = None;
@@ -177,11 +203,14 @@ impl Stay {
             (AccountingStatus::Stop, None) if other_stay => return Vec::new(),
             (AccountingStatus::Interim, None) if other_stay && !newest => return Vec::new(),
             (AccountingStatus::Stop, None) => {
-                if self.decided_at.is_some_and(|decided| message.at < decided) {
+                // A NAS tells whole seconds. Where it does not say which stay has ended, one before the last decision
+                // was another.
+                let earlier = self.decided_at.is_some_and(|decided| message.at < whole_second(decided));
+                if earlier && !same_stay {
                     return Vec::new();
                 }
                 self.count(message, newest);
-                self.ended_at = Some(message.at);
+                self.end(message.at);
                 self.terminate_cause.clone_from(&message.terminate_cause);
                 return vec![message.ended_event()];
             }
@@ -198,6 +227,12 @@ impl Stay {
         }
         events.extend(self.framed_ip.filter(|ip| had != Some(*ip)).map(|ip| message.ip_event(ip)));
         events
+    }
+
+    /// By the NAS's clock, which may be behind ours: no stay begins after its end.
+    fn end(&mut self, at: OffsetDateTime) {
+        self.started_at = self.started_at.min(at);
+        self.ended_at = Some(at);
     }
 
     /// Figures of a later message replace those of an earlier one; an earlier one only fills gaps.
@@ -222,6 +257,10 @@ impl Stay {
         }
         self.accounted_at = self.accounted_at.max(Some(message.at));
     }
+}
+
+fn whole_second(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_nanosecond(0).unwrap_or(at)
 }
 
 impl Accounting {

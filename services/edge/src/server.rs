@@ -31,6 +31,7 @@ use crate::report::Reporter;
 
 const AUTHORIZE: &str = "/v1/nac/authorize";
 const RADIUS_AUTHORIZE: &str = "/v1/nac/radius/authorize";
+const RADIUS_REFUSED: &str = "/v1/nac/radius/refused";
 
 /// Where an answer names its decision and says whether that is recorded, as JSON pointers.
 struct Marks {
@@ -66,6 +67,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route(RADIUS_AUTHORIZE, post(radius_authorize))
         .route("/v1/nac/accounting", post(accounting))
         .route("/v1/nac/radius/accounting", post(radius_accounting))
+        .route(RADIUS_REFUSED, post(radius_refused))
         .route("/v1/nac/events", post(forward))
         .route("/status", get(status))
         .fallback(httpkit::not_found)
@@ -162,6 +164,15 @@ async fn radius_accounting(
         object.insert("Gatehouse-Event-Time".to_owned(), value);
     }
     shared.pass_on(&uri, Value::Object(object).to_string()).await
+}
+
+/// Whom FreeRADIUS refused by itself. Not kept while the cloud is away: whoever tries passwords must not fill what is
+/// there for accounting.
+async fn radius_refused(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match shared.cloud.ask(RADIUS_REFUSED, body, shared.limits.answer_timeout()).await {
+        Reply::Said(said) | Reply::Revoked(said) => response(said),
+        Reply::Away => StatusCode::NO_CONTENT.into_response(),
+    }
 }
 
 /// Passes a body on as it is.

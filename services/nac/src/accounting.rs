@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use cache::SpilledRecord;
 use domain::EventId;
-use domain::session::{Accounting, session_id, session_key};
-use domain::time::{truncate_micros, uuid_of};
+use domain::session::{Accounting, happened_at, session_id, session_key};
+use domain::time::uuid_of;
 use httpkit::{Json, Problem};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -105,9 +105,8 @@ fn read_message(
     }
     // A NAS whose clock runs ahead, or that wakes up in 1970, must not close what comes after, or land in a
     // partition that nobody made.
-    let oldest = now - shared.config.accounting_age_max;
-    let told = fields.time("event_timestamp").map(|at| truncate_micros(at.clamp(oldest, now)));
-    let at = told.unwrap_or(now);
+    let told = fields.time("event_timestamp");
+    let at = happened_at(told, time::Duration::ZERO, now, shared.config.accounting_age_max);
     let (user_name, framed_ip) = (fields.text("user_name", NAME_CHARS_MAX), fields.ip("framed_ip"));
     let (bytes_in, bytes_out) = (fields.count("bytes_in"), fields.count("bytes_out"));
     let session_seconds = fields.count("session_seconds");

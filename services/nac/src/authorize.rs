@@ -155,8 +155,16 @@ pub(crate) async fn record(
     // A client without any name is new every time.
     let session_key = session_key.unwrap_or_else(|| format!("decision:{}", answer.id));
     let session = session_id(org, request.edge, &session_key);
-    let mut record =
-        Box::new(DecisionRecord { org, session, session_key, request, answer, keys, offline: false });
+    let mut record = Box::new(DecisionRecord {
+        org,
+        session,
+        session_key,
+        request,
+        answer,
+        keys,
+        offline: false,
+        told_at: None,
+    });
     let recorded =
         shared.recorder.record(SpilledRecord::Decision(record.clone())).await.map_err(|_| overloaded())?;
     let decision = &record.answer.decision;

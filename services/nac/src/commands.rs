@@ -84,6 +84,7 @@ pub struct CommandSession {
     /// Calling-Station-Id.
     #[schema(example = "d4:6e:0e:02:28:96")]
     pub mac: Option<String>,
+    /// The name that the NAS knows it by: the one that it was answered, otherwise the one that it asked with.
     pub user_name: Option<String>,
     pub ssid: Option<String>,
     /// NAS-IP-Address.
@@ -347,11 +348,12 @@ pub(crate) fn write_commands(shared: &Shared, caller: Caller, commands: Vec<Deli
 
 fn write_command(Delivery { command, request }: Delivery, now: OffsetDateTime) -> CommandAnswer {
     let nas = request.as_ref().map(|request| &request.nas);
+    let asked_with = || request.as_ref().and_then(|request| request.user_name.clone());
     let session = CommandSession {
         id: command.session.uuid(),
         session_id: request.as_ref().and_then(|request| request.session_id.clone()),
         mac: command.mac.map(|mac| mac.to_string()),
-        user_name: request.as_ref().and_then(|request| request.user_name.clone()),
+        user_name: command.from.user_name.clone().or_else(asked_with),
         ssid: request.as_ref().and_then(|request| request.ssid.clone()),
         nas_ip: nas.and_then(|nas| nas.ip).map(|ip| ip.to_string()),
         nas_identifier: nas.and_then(|nas| nas.identifier.clone()),

@@ -71,7 +71,8 @@ pub struct NacConfig {
     pub expiry_interval: Duration,
     /// How often it is written down what was heard of edges: that they called, with what, and how often they decided.
     pub seen_interval: Duration,
-    /// An event of the NAS may lie this far back; older ones count as this old.
+    /// An event of the NAS may lie this far back; older ones count as this old, and those of a NAS without a clock as
+    /// of now.
     pub accounting_age_max: Duration,
     /// Requests per second that one edge may make of one process, over a long time …
     pub edge_requests_per_second: NonZeroU32,

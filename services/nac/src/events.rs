@@ -2,7 +2,8 @@
 //! and could record nowhere.
 //!
 //! Each decision bears the edge's own id and is recorded under it, so that telling it twice leaves it once. It is
-//! marked as decided offline, and its session is decided again from what is known by now.
+//! marked as decided offline, and its session is decided again from what is known by now. Where the edge's clock runs
+//! ahead, it keeps its time in the history, and counts for its session from when it was told.
 
 use std::sync::Arc;
 
@@ -80,7 +81,9 @@ pub(crate) async fn events(
     let mut records = Vec::with_capacity(events.len());
     let mut refused = Vec::new();
     for (n, event) in events.iter().enumerate() {
-        match read(event, caller, now, &shared) {
+        // Each a moment after the one before, so that the last of a session is the last.
+        let told_at = now - time::Duration::microseconds(i64::try_from(events.len() - n).unwrap_or(0));
+        match read(event, caller, (now, told_at), &shared) {
             Ok(record) => records.push(record),
             Err((code, why)) => refused.push(FieldProblem::new(format!("events[{n}]"), code, why)),
         }
@@ -102,7 +105,7 @@ pub(crate) async fn events(
 fn read(
     event: &Value,
     caller: Caller,
-    now: OffsetDateTime,
+    (now, told_at): (OffsetDateTime, OffsetDateTime),
     shared: &Shared,
 ) -> Result<DecisionRecord, (&'static str, String)> {
     if event["type"] != "decision" {
@@ -131,5 +134,15 @@ fn read(
     }
     let keys = LookupPlan::of(&request).keys();
     let session = session_id(caller.org, caller.edge, &session_key);
-    Ok(DecisionRecord { org: caller.org, session, session_key, request, answer, keys, offline: true })
+    let told_at = (at > told_at).then_some(told_at);
+    Ok(DecisionRecord {
+        org: caller.org,
+        session,
+        session_key,
+        request,
+        answer,
+        keys,
+        offline: true,
+        told_at,
+    })
 }

@@ -30,6 +30,7 @@ mod openapi;
 mod radius;
 mod record;
 mod recorder;
+mod refused;
 mod remediation;
 mod report;
 mod seen;

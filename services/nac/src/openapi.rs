@@ -18,7 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 pub use wire::schema::{accounting_status, ack_result, action, coa_cause, coa_kind, error_cause};
 
-use crate::{Shared, accounting, authorize, bundle, commands, commands_stream, events, radius, report};
+use crate::{
+    Shared, accounting, authorize, bundle, commands, commands_stream, events, radius, refused, report,
+};
 
 /// Where the document is.
 const DOCUMENT_PATH: &str = "/v1/openapi.json";
@@ -118,6 +120,7 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         .routes(routes!(accounting::accounting))
         .routes(routes!(radius::authorize))
         .routes(routes!(radius::accounting))
+        .routes(routes!(refused::refused))
         .routes(routes!(commands::acknowledge))
         .routes(routes!(report::report))
         .split_for_parts();
@@ -358,6 +361,18 @@ pub fn packet_example() -> Value {
         "TLS-Client-Cert-Expiration": sent("string", "271120120000Z"),
         "TLS-Client-Cert-X509v3-Subject-Alternative-Name":
             sent("string", "URI:ID:Microsoft Endpoint Manager:GUID:5b0c6c4e-6c2b-4e5e-9a57-2f1f0e6c1a42")
+    })
+}
+
+pub fn refused_packet_example() -> Value {
+    json!({
+        "User-Name": sent("string", "host/LAPTOP-0042"),
+        "Calling-Station-Id": sent("string", "D4-6E-0E-02-28-96"),
+        "NAS-Port-Type": sent("integer", "Wireless-802.11"),
+        "TLS-Client-Cert-Common-Name": sent("string", "LAPTOP-0042"),
+        "TLS-Client-Cert-Expiration": sent("string", "261119120000Z"),
+        "Module-Failure-Message":
+            sent("string", "eap_tls: (TLS) OpenSSL says error 10 : certificate has expired")
     })
 }
 

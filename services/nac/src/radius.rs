@@ -9,10 +9,10 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use cache::SpilledRecord;
-use domain::radius::rest::accounting::{self, Message, Told};
+use domain::radius::rest::accounting::{self, Message, Restart, Told};
 use domain::radius::rest::{Attributes, Unreadable, answer, request};
-use domain::session::{Accounting, session_id};
-use domain::time::{truncate_micros, uuid_of};
+use domain::session::{Accounting, happened_at, session_id};
+use domain::time::uuid_of;
 use domain::{DecisionId, EventId};
 use httpkit::{Json, Problem};
 use serde_json::{Map, Value};
@@ -22,7 +22,11 @@ use wire::events;
 
 use crate::auth::{Caller, store_away};
 use crate::authorize::{Deciding, Recorded, decide, overloaded, record, tells_later};
+use crate::gate::GateError;
 use crate::{Shared, openapi};
+
+/// Sessions of a NAS that are ended in one transaction.
+const SESSIONS_AT_ONCE: i64 = 500;
 
 /// Decides what a client may have, for `rlm_rest` with `body = 'json'`.
 ///
@@ -112,7 +116,34 @@ pub(crate) async fn accounting(
                 Err(_) => Err(overloaded()),
             }
         }
-        Told::NasRestarted | Told::Nothing => Ok(StatusCode::NO_CONTENT),
+        Told::NasRestarted(restart) => restarted(&shared, caller, &restart).await,
+        Told::Nothing => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+/// Ends what the NAS had going on: some sessions per transaction, until none is left. Where it cannot be done now, the
+/// edge keeps the message and tells it again; by then it ends what is left of the same sessions, and none that came
+/// later.
+async fn restarted(shared: &Shared, caller: Caller, restart: &Restart) -> Result<StatusCode, Problem> {
+    let now = shared.clock.now();
+    let at = happened_at(restart.at, restart.delay, now, shared.config.accounting_age_max);
+    loop {
+        let write = async {
+            let mut tx = shared.store.org(caller.org).await?;
+            let ended =
+                store::sessions::end_of_nas(&mut tx, caller.edge, &restart.nas, at, SESSIONS_AT_ONCE).await?;
+            tx.commit().await?;
+            Ok(ended)
+        };
+        match shared.gate.ask(shared.config.store_write_timeout, write).await {
+            Ok(0) => return Ok(StatusCode::NO_CONTENT),
+            Ok(_) => shared.announcer.events(caller.org),
+            Err(GateError::Away) => return Err(store_away()),
+            Err(GateError::Failed(error)) => {
+                tracing::error!(org = %caller.org, edge = %caller.edge, %error, "sessions of a NAS could not be ended");
+                return Err(store_away());
+            }
+        }
     }
 }
 
@@ -123,9 +154,8 @@ pub(crate) fn accounted(
     now: OffsetDateTime,
     shared: &Shared,
 ) -> Accounting {
-    let Message { status, session_key, acct_session_id, at, .. } = message;
-    let oldest = now - shared.config.accounting_age_max;
-    let at = at.map_or(now, |at| truncate_micros(at.clamp(oldest, now)));
+    let Message { status, session_key, acct_session_id, at, delay, .. } = message;
+    let at = happened_at(at, delay, now, shared.config.accounting_age_max);
     let session = session_id(caller.org, caller.edge, &session_key);
     Accounting {
         org: caller.org,
@@ -147,7 +177,7 @@ pub(crate) fn accounted(
     }
 }
 
-fn unreadable(error: &Unreadable) -> Problem {
+pub(crate) fn unreadable(error: &Unreadable) -> Problem {
     let field = if let Unreadable::Attribute(name) = error { name.clone() } else { String::new() };
     Problem::invalid(Vec::new()).field(field, "unreadable", error.to_string())
 }

@@ -1,6 +1,8 @@
 //! NAC history: written once, never changed. Every write is idempotent by the event's id, so that records which were
 //! spilled and drained, or sent twice, are there once.
 
+use std::collections::HashSet;
+
 use domain::event::{DecisionRecord, Event};
 use domain::session::Accounting;
 use domain::time::uuid_time;
@@ -20,6 +22,7 @@ const DAYS_AHEAD: i64 = 7;
 /// Records decisions: an event for each, and its session.
 pub async fn record_batch(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<()> {
     let org = tx.org().uuid();
+    let known = known_offline(tx, records).await?;
     let mut c = DecisionColumns::default();
     for record in records {
         c.push(record);
@@ -60,7 +63,31 @@ pub async fn record_batch(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<
     )
     .execute(tx.conn())
     .await?;
-    sessions::decided(tx, records).await
+    let fresh: Vec<&DecisionRecord> =
+        records.iter().filter(|record| !known.contains(&record.answer.id.uuid())).collect();
+    sessions::decided(tx, &fresh).await
+}
+
+/// Those decisions of edges' own that are kept already. An edge tells them again where it did not hear that they were
+/// taken, and by then later ones may count for their sessions.
+async fn known_offline(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<HashSet<Uuid>> {
+    let offline: Vec<&DecisionRecord> = records.iter().filter(|record| record.offline).collect();
+    if offline.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let org = tx.org().uuid();
+    let at: Vec<OffsetDateTime> = offline.iter().map(|record| record.answer.at).collect();
+    let id: Vec<Uuid> = offline.iter().map(|record| record.answer.id.uuid()).collect();
+    let known = sqlx::query_scalar!(
+        "SELECT e.id FROM unnest($2::timestamptz[], $3::uuid[]) AS told(at, id)
+         JOIN event e ON e.org_id = $1 AND e.at = told.at AND e.id = told.id",
+        org,
+        &at,
+        &id,
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(known.into_iter().collect())
 }
 
 #[derive(Default)]
@@ -162,6 +189,32 @@ pub async fn append_all(tx: &mut OrgTx, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
+/// Appends a line, unless the same kind was told of the same client at the same edge, of the same `cause` (in `detail`),
+/// within `lately` before it. Says whether it did.
+pub async fn append_unless_lately(tx: &mut OrgTx, event: &Event, lately: Duration) -> Result<bool> {
+    let org = tx.org().uuid();
+    let told = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM event
+               WHERE org_id = $1 AND kind = $2 AND at > $3 AND at <= $4 AND edge_id IS NOT DISTINCT FROM $5
+                 AND mac IS NOT DISTINCT FROM $6 AND detail -> 'cause' IS NOT DISTINCT FROM $7
+           ) AS "told!""#,
+        org,
+        event.kind.as_str(),
+        event.at - lately,
+        event.at,
+        event.edge.map(EdgeId::uuid),
+        event.mac.map(mac_column),
+        event.detail.get("cause"),
+    )
+    .fetch_one(tx.conn())
+    .await?;
+    if !told {
+        append(tx, event).await?;
+    }
+    Ok(!told)
+}
+
 /// Takes an accounting message into its session, with the history that it makes.
 pub async fn apply_accounting(tx: &mut OrgTx, message: &Accounting) -> Result<()> {
     apply_accounting_batch(tx, std::slice::from_ref(message)).await
@@ -173,16 +226,24 @@ pub async fn apply_accounting_batch(tx: &mut OrgTx, messages: &[Accounting]) -> 
     append_all(tx, &history).await
 }
 
-/// One event, found by its id alone: the id carries the time, so only one partition is read.
+/// The times between which an event of this id lies, the end excluded: the id carries its time to the millisecond, and
+/// what an edge decided by itself bears a time of its own, up to a second away. `None` where no event has such an id.
+pub(crate) fn about(id: EventId) -> Option<(OffsetDateTime, OffsetDateTime)> {
+    let made = uuid_time(id.uuid())?;
+    let until = made.checked_add(Duration::SECOND)?.checked_add(Duration::milliseconds(1))?;
+    Some((made.checked_sub(Duration::SECOND)?, until))
+}
+
+/// One event, found by its id alone: the id carries the time, so that seconds of history are read and no more.
 pub async fn find(tx: &mut OrgTx, id: EventId) -> Result<Option<Event>> {
-    let Some(from) = uuid_time(id.uuid()) else { return Ok(None) };
+    let Some((from, until)) = about(id) else { return Ok(None) };
     let org = tx.org();
     let row = sqlx::query!(
         "SELECT at, kind, mac, session_id, edge_id, site_id, summary, detail FROM event
          WHERE org_id = $1 AND at >= $2 AND at < $3 AND id = $4",
         org.uuid(),
         from,
-        from + Duration::milliseconds(1),
+        until,
         id.uuid(),
     )
     .fetch_optional(tx.conn())

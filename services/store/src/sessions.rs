@@ -1,5 +1,7 @@
 //! Sessions: what was decided of a client, and what accounting says of its stay.
 
+mod restart;
+
 use std::collections::HashMap;
 
 use domain::decision::Outcome;
@@ -19,6 +21,8 @@ use uuid::Uuid;
 use crate::events::mac_column;
 use crate::{OrgTx, Result};
 
+pub use restart::end_of_nas;
+
 /// A session that is open and was decided: what CoA planning looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveSession {
@@ -35,13 +39,13 @@ pub struct ActiveSession {
 
 /// Writes what was decided. A later decision of a session is never replaced by an earlier one; a permit opens a
 /// session again that ended before it, a denial ends it.
-pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Result<()> {
+pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Result<()> {
     let org = tx.org().uuid();
     // The last decision of each session, in the order of ids, so that two processes cannot wait for each other.
     let mut latest: HashMap<SessionId, &DecisionRecord> = HashMap::with_capacity(records.len());
-    for record in records {
+    for &record in records {
         let held = latest.entry(record.session).or_insert(record);
-        if (held.answer.at, held.answer.id) < (record.answer.at, record.answer.id) {
+        if (held.counts_from(), held.answer.id) < (record.counts_from(), record.answer.id) {
             *held = record;
         }
     }
@@ -57,7 +61,7 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Resul
     let ssid: Vec<Option<&str>> = rows.iter().map(|r| r.request.ssid.as_deref()).collect();
     let auth: Vec<Option<&str>> = rows.iter().map(|r| r.request.auth_type.map(|a| a.as_str())).collect();
     let decision: Vec<Uuid> = rows.iter().map(|r| r.answer.id.uuid()).collect();
-    let at: Vec<OffsetDateTime> = rows.iter().map(|r| r.answer.at).collect();
+    let at: Vec<OffsetDateTime> = rows.iter().map(|r| r.counts_from()).collect();
     let request: Vec<Json<&AccessRequest>> = rows.iter().map(|r| Json(&r.request)).collect();
     let outcome: Vec<Json<&Outcome>> = rows.iter().map(|r| Json(&r.answer.decision.outcome)).collect();
     let rule: Vec<Option<&str>> =
@@ -72,7 +76,7 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[DecisionRecord]) -> Resul
     // Arrays of arrays do not unnest: the keys travel as JSON.
     let keys: Vec<Json<&[LookupKey]>> = rows.iter().map(|r| Json(r.keys.as_slice())).collect();
     let ended: Vec<Option<OffsetDateTime>> =
-        rows.iter().map(|r| (!r.answer.decision.outcome.permit).then_some(r.answer.at)).collect();
+        rows.iter().map(|r| (!r.answer.decision.outcome.permit).then(|| r.counts_from())).collect();
 
     sqlx::query!(
         "INSERT INTO session AS s (org_id, id, edge_id, site_id, session_key, mac, user_name, ssid, auth_type,

@@ -2,11 +2,13 @@
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 use domain::{DeviceId, LinkId, Mac, OrgId, SessionId};
 use store::views::clients::{ClientRow, DeviceView};
+use store::views::events::EventFilter;
 use store::views::timeline::{What, Whose};
-use time::Duration;
+use store::{OrgTx, StoreError};
+use time::{Duration, OffsetDateTime};
 
 use crate::app::App;
 use crate::error::PageError;
@@ -50,7 +52,12 @@ pub(super) async fn by_mac(
     let mac: Mac = mac.parse().map_err(|_| PageError::NotFound)?;
     let mut tx = member.tx(&app).await?;
     let sessions = store::views::clients::sessions(&mut tx, mac, SESSIONS_MAX).await?;
+    // Of a client that its edge refused before it asked nothing was decided: it has a history, and no session.
+    let is_refused = sessions.is_empty() && has_history(&mut tx, mac, member.now()).await?;
     tx.commit().await?;
+    if is_refused {
+        return Ok(Redirect::to(&member.path(&format!("events?mac={mac}&window=30d"))).into_response());
+    }
     let about = About {
         whose: Whose::Client(mac),
         devices: devices(&sessions),
@@ -82,6 +89,12 @@ pub(super) async fn by_session(
     };
     let whole = session.mac.map(|mac| member.path(&format!("clients/{mac}")));
     show(&member, &app, title, vec![session], whole, about, &asked).await
+}
+
+async fn has_history(tx: &mut OrgTx, mac: Mac, now: OffsetDateTime) -> Result<bool, StoreError> {
+    let filter =
+        EventFilter { mac: Some(mac), from: Some(now - Duration::days(30)), ..EventFilter::default() };
+    Ok(!store::views::events::list(tx, &filter, None, 1).await?.is_empty())
 }
 
 /// The devices that some sessions' clients were taken for, the latest first.

@@ -4,7 +4,7 @@ use domain::answer::{Ground, answer};
 use domain::decision::Outcome;
 use domain::policy::CompiledPolicy;
 use domain::resolver::{LookupKey, MatchStrength};
-use domain::{DecisionId, LinkId, Mac};
+use domain::{DecisionId, EdgeId, LinkId, Mac, SiteId};
 use sealing::PageToken;
 use store::views::remediation;
 use store::{OrgTx, StoreError, links, looks, orgs};
@@ -106,6 +106,9 @@ pub(super) struct Subject {
     pub keys: Vec<LookupKey>,
     /// To be asked.
     pub links: Vec<LinkId>,
+    /// Where the client is.
+    pub edge: EdgeId,
+    pub site: SiteId,
 }
 
 /// `None` where there is no such session, or where its name belongs to another client by now.
@@ -172,7 +175,8 @@ pub(super) async fn read(
         Some(device) => vec![device.link],
         None => links.iter().map(|link| link.id).collect(),
     };
-    Ok(Some(Subject { standing, is_known: device.is_some(), keys, links }))
+    let (edge, site) = (request.edge, request.site);
+    Ok(Some(Subject { standing, is_known: device.is_some(), keys, links, edge, site }))
 }
 
 /// `was`: what the client was told; `now`: what it would be told.

@@ -176,13 +176,23 @@ async fn whoever_tries_addresses_learns_nothing() {
 #[tokio::test]
 async fn a_check_wishes_for_a_look_and_tells_how_it_went() {
     let world = World::new().await;
-    let (tenant, _) = tenant(&world, "Contoso", "").await;
+    let (tenant, admin) = tenant(&world, "Contoso", "").await;
     let stranger = world.stranger();
     let path = of(&world, &tenant, NON_COMPLIANT);
     let to = press(&stranger, &format!("{path}?lang=de")).await.redirect();
     assert!(to.starts_with(&format!("{path}?lang=de&asked=")), "{to}");
     let device = tenant.devices[1];
     assert_eq!(wishes(&world).await, [(format!("intune:{device}"), "client".to_owned())]);
+    // Who administers the network sees that it was asked.
+    let (base, mac) = (format!("/orgs/{}", tenant.org), tenant.macs[NON_COMPLIANT]);
+    for page in [
+        format!("clients/{mac}"),
+        format!("clients/{mac}?show=compliance"),
+        format!("events?mac={mac}&type=NAC_CLIENT_CHECK_AGAIN"),
+    ] {
+        let page = admin.get(&format!("{base}/{page}")).await;
+        page.is(200).has("The person at the device asked to check it again");
+    }
     let page = stranger.get(&to).await;
     page.is(200)
         .has("http-equiv=\"refresh\" content=\"3\"")

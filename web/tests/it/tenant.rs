@@ -198,6 +198,7 @@ impl World {
                 answer,
                 keys,
                 offline: false,
+                told_at: None,
             });
         }
         events::record_batch(&mut tx, &records).await.unwrap();

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use domain::coa::{CoaCause, CoaKind};
 use domain::command::{ErrorCause, NasAnswer, NasResult};
 use domain::decision::Outcome;
+use domain::event::{Event, EventKind};
 use domain::{Mac, OrgId, SessionId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use store::commands::{self, NewCommand};
@@ -150,6 +151,39 @@ async fn a_client_is_told_as_one_story() {
     .unwrap();
     let empty = browser.get(&at(&format!("sessions/{unmoved}?show=coa"))).await;
     empty.is(200).has("Nothing of that kind in this period").has("Show everything that is kept");
+}
+
+/// What an edge refused by itself: on the client's page, and among the events where nothing was ever decided of it.
+#[tokio::test]
+async fn a_refusal_by_the_edge_is_on_the_clients_page() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 30, 130).await;
+    let at = |rest: &str| format!("/orgs/{}/{rest}", tenant.org);
+    let stranger = Mac([0xd4, 0x6e, 0x0e, 9, 9, 9]);
+    browser.get(&at(&format!("clients/{stranger}"))).await.is(404);
+    let now = world.now();
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    for mac in [CHANGED, stranger] {
+        let event = Event {
+            org: tenant.org,
+            id: world.ids.make(now),
+            at: now,
+            kind: EventKind::NacClientCertCheckFailure,
+            mac: Some(mac),
+            session: None,
+            edge: Some(tenant.edge),
+            site: None,
+            summary: "Refused by the edge: its certificate is nobody’s".to_owned(),
+            detail: serde_json::json!({"cause": "certificate_issuer_unknown"}),
+        };
+        store::events::append(&mut tx, &event).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let told = "its certificate is nobody’s";
+    browser.get(&at(&format!("clients/{CHANGED}?show=decisions"))).await.is(200).has(told);
+    let events = browser.get(&at(&format!("clients/{stranger}"))).await.redirect();
+    assert!(events.starts_with(&at("events?mac=d4:6e:0e:09:09:09")), "{events}");
+    browser.get(&events).await.is(200).has(told);
 }
 
 #[tokio::test]

@@ -231,6 +231,7 @@ impl World {
             answer,
             keys,
             offline: false,
+            told_at: None,
         };
         let mut tx = self.store.org(tenant.org).await.unwrap();
         events::record_batch(&mut tx, &[record]).await.unwrap();

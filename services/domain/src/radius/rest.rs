@@ -7,6 +7,7 @@
 pub mod accounting;
 pub mod answer;
 mod attributes;
+pub mod refusal;
 pub mod request;
 #[cfg(test)]
 mod tests;

@@ -72,12 +72,25 @@ async fn a_denial_ends_the_session() {
     assert_eq!(world.count("SELECT count(*) FROM session").await, 1);
 }
 
+/// Otherwise its sessions would stay open, and be moved, for days.
+#[tokio::test]
+async fn a_nas_without_a_clock_ends_its_sessions() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    process.mab(&tenant.token, COMPLIANT).await;
+    world.advance(60);
+    let body = json!({"status": "stop", "session_id": "s-1", "event_timestamp": 300});
+    tell(&process, &tenant, body).await;
+    assert!(!session(&world).await.0);
+}
+
 #[tokio::test]
 async fn accounting_of_an_unknown_session_is_kept() {
     let world = World::new().await;
     let tenant = world.tenant(1).await;
     let process = world.process();
-    // A clock that runs ahead counts as now; one that stands in 1970, as a week ago.
+    // A clock that runs ahead counts as now, and so does one that stands in 1970.
     for stamp in [json!("2031-01-01T00:00:00Z"), json!(0)] {
         let body =
             json!({"status": "stop", "mac": COMPLIANT, "session_seconds": 60, "event_timestamp": stamp});

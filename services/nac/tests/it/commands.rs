@@ -87,6 +87,24 @@ async fn a_command_is_handed_out_until_it_is_acknowledged() {
     }
 }
 
+#[tokio::test]
+async fn a_session_is_named_to_the_nas_as_it_was_answered() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let session = session(&process, &tenant).await;
+    let id = world.command(&tenant, session).await;
+    sqlx::query(
+        "UPDATE command SET from_outcome = from_outcome || '{\"user_name\": \"LAPTOP-0001\"}' WHERE id = $1",
+    )
+    .bind(id.uuid())
+    .execute(&world.admin)
+    .await
+    .unwrap();
+    let commands = fetch(&process, &tenant, 0).await;
+    assert_eq!(commands[0]["session"]["user_name"], "LAPTOP-0001", "not ada, with whom it asked");
+}
+
 async fn say(process: &Process, tenant: &Tenant, id: &Value, body: &Value) {
     let path = format!("/v1/nac/commands/{}/ack", id.as_str().unwrap());
     let answer = process.post(&path, &tenant.token, body).await;

@@ -56,6 +56,65 @@ async fn what_an_edge_decided_alone_is_recorded_once_and_looked_at_again() {
     assert_eq!(world.count(told).await, 4);
 }
 
+/// An edge's clock may run ahead: what it decided must not hide what is decided and told next.
+#[tokio::test]
+async fn a_decision_from_the_future_counts_from_now() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let events = json!({"events": [
+        decided(&world, &tenant, -1_500, "old"), decided(&world, &tenant, -1_800, "crit"),
+    ]});
+    let tell = async || {
+        let answer = process.post("/v1/nac/events", &tenant.token, &events).await;
+        assert_eq!(answer.body, json!({"taken": 2, "refused": []}));
+    };
+    let stands = async || {
+        let row: (Value, bool, bool) = sqlx::query_as(
+            "SELECT outcome -> 'vlan', decided_at <= $1, ended_at IS NULL FROM session WHERE session_key = 's-9'",
+        )
+        .bind(world.now())
+        .fetch_one(&world.admin)
+        .await
+        .unwrap();
+        row
+    };
+    tell().await;
+    assert_eq!(stands().await, (json!("crit"), true, true), "the last one, and not in the future");
+    world.advance(5);
+    let online = json!({"mac": COMPLIANT, "auth_type": "mab", "session_id": "s-9"});
+    process.authorize(&tenant.token, &online).await;
+    assert_eq!(stands().await, (json!("30"), true, true));
+    world.advance(5);
+    tell().await;
+    assert_eq!(stands().await, (json!("30"), true, true), "told again, it takes nothing back");
+    assert_eq!(world.count("SELECT count(*) FROM event WHERE kind = 'NAC_CLIENT_PERMIT'").await, 3);
+    let stop = json!({"status": "stop", "session_id": "s-9"});
+    assert_eq!(process.post("/v1/nac/accounting", &tenant.token, &stop).await.status, StatusCode::NO_CONTENT);
+    assert!(!stands().await.2);
+}
+
+/// An id may carry another time than its decision, up to a second away.
+#[tokio::test]
+async fn a_decision_is_found_by_its_id_whatever_time_that_carries() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    for milliseconds in [-1_000, -400, 999] {
+        let mut event = decided(&world, &tenant, 60, "crit");
+        let made = world.now() - time::Duration::seconds(60) + time::Duration::milliseconds(milliseconds);
+        let id: DecisionId = Ids::system().make(made);
+        (event["id"], event["answer"]["id"]) = (json!(id), json!(id));
+        let answer = process.post("/v1/nac/events", &tenant.token, &json!({"events": [event]})).await;
+        assert_eq!(answer.body["taken"], 1, "{}", answer.body);
+        let mut tx = world.store.org(tenant.org).await.unwrap();
+        let found = store::events::find(&mut tx, id).await.unwrap();
+        assert_eq!(found.map(|event| event.id), Some(id), "{milliseconds}");
+        let (row, _) = store::views::events::one(&mut tx, id).await.unwrap().expect("its page");
+        assert_eq!(row.vlan.as_deref(), Some("crit"));
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_is_refused_and_the_rest_is_taken() {
     let world = World::new().await;

@@ -113,6 +113,106 @@ async fn accounting_finds_its_session_by_class() {
     }
 }
 
+/// What it had going on is over, whoever was connected; other NASes of the edge, and what came later, go on.
+#[tokio::test]
+async fn a_nas_that_restarts_ends_its_sessions_once() {
+    let world = World::new().await;
+    let (tenant, other) = (world.tenant(1).await, world.tenant(2).await);
+    let process = world.process();
+    let connect = async |tenant: &Tenant, session: &str, nas: (&str, &str)| {
+        let mut packet = mab(COMPLIANT);
+        packet["Acct-Session-Id"] = json!({"value": [session]});
+        packet["NAS-IP-Address"] = json!({"value": [nas.0]});
+        packet["NAS-Identifier"] = json!({"value": [nas.1]});
+        let answer = process.post(AUTHORIZE, &tenant.token, &packet).await;
+        assert_eq!(answer.body["control:Gatehouse-Decision"]["value"], "accept");
+    };
+    let (one, two) = (("192.0.2.7", "sw-1"), ("192.0.2.7", "sw-2"));
+    for n in 0..3 {
+        connect(&tenant, &format!("a{n}"), one).await;
+    }
+    connect(&tenant, "b", two).await;
+    connect(&tenant, "c", ("192.0.2.8", "sw-1")).await;
+    connect(&other, "a0", one).await;
+    world.advance(60);
+    let restarted = world.now().unix_timestamp();
+    let tell = async |status: &str, more: Value| {
+        let mut packet = json!({
+            "Acct-Status-Type": {"value": [status]}, "NAS-IP-Address": {"value": ["192.0.2.7"]},
+            "Gatehouse-Event-Time": {"value": [restarted]},
+        });
+        packet.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = process.post(ACCOUNTING, &tenant.token, &packet).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+    };
+    let ended = "SELECT count(*) FROM session WHERE ended_at IS NOT NULL";
+    tell("Accounting-On", json!({"NAS-Identifier": {"value": ["sw-9"]}})).await;
+    tell("Accounting-On", json!({"NAS-IP-Address": {"value": []}})).await;
+    assert_eq!(world.count(ended).await, 0, "of another NAS, and of none");
+    world.advance(60);
+    connect(&tenant, "d", one).await;
+    for status in ["Accounting-Off", "Accounting-On", "Accounting-On"] {
+        tell(status, json!({"NAS-Identifier": {"value": ["sw-1"]}})).await;
+    }
+    assert_eq!(world.count(ended).await, 3);
+    let as_told =
+        "SELECT count(*) FROM session WHERE terminate_cause = 'NAS-Reboot' AND session_key LIKE '%/a_'
+                   AND extract(epoch FROM ended_at) = extract(epoch FROM decided_at) + 60";
+    assert_eq!(world.count(as_told).await, 3);
+    let told = "SELECT count(*) FROM event WHERE kind = 'NAC_SESSION_ENDED' AND mac IS NOT NULL
+                AND detail->>'terminate_cause' = 'NAS-Reboot'";
+    assert_eq!(world.count(told).await, 3, "each is told once");
+    // It does not say which one it is among those at its address.
+    tell("Accounting-On", json!({})).await;
+    assert_eq!(world.count(ended).await, 4);
+}
+
+#[tokio::test]
+async fn what_the_edge_refused_by_itself_is_told_once_a_minute() {
+    let world = World::new().await;
+    let (tenant, other) = (world.tenant(1).await, world.tenant(2).await);
+    let process = world.process();
+    let refused = async |tenant: &Tenant, mac: &str, said: &str| {
+        let mut packet = mab(mac);
+        packet.as_object_mut().unwrap().remove("Service-Type");
+        packet["User-Password"] = json!({"value": ["hunter2"]});
+        packet["Module-Failure-Message"] =
+            json!({"value": [said, "eap: Failed continuing EAP TLS (13) session"]});
+        let answer = process.post("/v1/nac/radius/refused", &tenant.token, &packet).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+    };
+    let expired = "eap_tls: (TLS) OpenSSL says error 10 : certificate has expired";
+    let foreign = "eap_tls: (TLS) OpenSSL says error 20 : unable to get local issuer certificate";
+    for _ in 0..3 {
+        refused(&tenant, COMPLIANT, expired).await;
+        world.advance(10);
+    }
+    assert_eq!(world.history(&tenant).await, ["NAC_CLIENT_CERT_EXPIRED"]);
+    refused(&tenant, COMPLIANT, foreign).await;
+    refused(&tenant, STRANGER, expired).await;
+    refused(&other, COMPLIANT, expired).await;
+    world.advance(60);
+    refused(&tenant, COMPLIANT, expired).await;
+    let mut history = world.history(&tenant).await;
+    history.sort();
+    assert_eq!(
+        history,
+        [
+            "NAC_CLIENT_CERT_CHECK_FAILURE",
+            "NAC_CLIENT_CERT_EXPIRED",
+            "NAC_CLIENT_CERT_EXPIRED",
+            "NAC_CLIENT_CERT_EXPIRED"
+        ]
+    );
+    assert_eq!(world.history(&other).await.len(), 1);
+    assert_eq!(world.count("SELECT count(*) FROM event WHERE detail::text LIKE '%hunter2%'").await, 0);
+    assert_eq!(world.count("SELECT count(*) FROM session").await, 0);
+    // Where it cannot be kept, nobody is made to tell it again.
+    world.postgres.cut();
+    world.advance(120);
+    refused(&tenant, COMPLIANT, expired).await;
+}
+
 #[tokio::test]
 async fn a_revoked_credential_dies_everywhere_within_seconds() {
     let world = World::new().await;

@@ -58,6 +58,7 @@ async fn record(store: &Store, org: OrgId, n: u32, clients: u32) {
             answer,
             keys: Vec::new(),
             offline: false,
+            told_at: None,
         }
     };
     let records: Vec<_> = (0..n).map(decided).collect();

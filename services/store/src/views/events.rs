@@ -3,11 +3,10 @@
 use domain::compliance::Verdict;
 use domain::decision::Reason;
 use domain::event::EventKind;
-use domain::time::uuid_time;
 use domain::{EdgeId, EventId, Mac, RuleId, SessionId, SiteId};
 use mac_address::MacAddress;
 use sqlx::{Postgres, QueryBuilder};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Cursor, address, mac};
@@ -277,10 +276,9 @@ pub async fn newer(tx: &mut OrgTx, filter: &EventFilter, after: Cursor, limit: i
 
 /// One event with all that was recorded of it: a [`domain::event::DecisionRecord`] where it is a decision.
 pub async fn one(tx: &mut OrgTx, id: EventId) -> Result<Option<(EventRow, serde_json::Value)>> {
-    // The id's own time says which partition to look into.
-    let made = uuid_time(id.uuid());
-    let filter =
-        EventFilter { from: made, to: made.map(|at| at + Duration::milliseconds(1)), ..Default::default() };
+    // The id's own time says where to look.
+    let Some((from, to)) = crate::events::about(id) else { return Ok(None) };
+    let filter = EventFilter { from: Some(from), to: Some(to), ..Default::default() };
     let mut sql = select(tx.org().uuid(), &filter);
     sql.push(" AND e.id = ").push_bind(id.uuid());
     let row = sql.build_query_as::<Row>().fetch_optional(tx.conn()).await?;

@@ -37,16 +37,20 @@ impl Part {
             Self::Decisions => &[
                 EventKind::NacClientPermit,
                 EventKind::NacClientDeny,
-                EventKind::NacMdmLookupSuccess,
                 EventKind::NacMdmLookupFailure,
                 EventKind::NacMdmDeviceNotEnrolled,
                 EventKind::NacClientCertExpired,
                 EventKind::NacClientCertCheckFailure,
+                EventKind::NacServerCertValidationFailure,
+                EventKind::NacIdpAuthcFailure,
+                EventKind::NacClientAuthFailure,
             ],
             Self::Sessions => {
                 &[EventKind::NacSessionStarted, EventKind::NacSessionEnded, EventKind::NacClientIpAssigned]
             }
-            Self::Compliance | Self::Commands => &[],
+            // Looks that people asked for at the device itself.
+            Self::Compliance => &[EventKind::NacClientCheckAgain],
+            Self::Commands => &[],
         }
     }
 }

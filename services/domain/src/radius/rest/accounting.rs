@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
-use time::{Date, Month, OffsetDateTime, Time};
+use time::{Date, Duration, Month, OffsetDateTime, Time};
 
+use super::request::nas;
 use super::{Attributes, mac, session_key, session_key_of_class};
 use crate::Mac;
+use crate::request::Nas;
 use crate::session::AccountingStatus;
 
 /// What a packet tells.
@@ -13,9 +15,20 @@ use crate::session::AccountingStatus;
 pub enum Told {
     Session(Box<Message>),
     /// The NAS starts or stops as a whole (Accounting-On, Accounting-Off): none of its sessions goes on.
-    NasRestarted,
+    NasRestarted(Box<Restart>),
     /// Of no session, or in no status that we know.
     Nothing,
+}
+
+/// Of a NAS as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// As its requests name it.
+    pub nas: Nas,
+    /// When it happened; `None` where the NAS does not say.
+    pub at: Option<OffsetDateTime>,
+    /// For so long it has been under way (Acct-Delay-Time).
+    pub delay: Duration,
 }
 
 /// Of one session.
@@ -27,6 +40,8 @@ pub struct Message {
     pub acct_session_id: Option<String>,
     /// When it happened; `None` where the NAS does not say.
     pub at: Option<OffsetDateTime>,
+    /// For so long it has been under way (Acct-Delay-Time).
+    pub delay: Duration,
     pub mac: Option<Mac>,
     pub user_name: Option<String>,
     pub framed_ip: Option<IpAddr>,
@@ -43,7 +58,11 @@ pub fn read(attributes: &Attributes) -> Told {
         Some("Start" | "1") => AccountingStatus::Start,
         Some("Stop" | "2") => AccountingStatus::Stop,
         Some("Interim-Update" | "Alive" | "3") => AccountingStatus::Interim,
-        Some("Accounting-On" | "7" | "Accounting-Off" | "8") => return Told::NasRestarted,
+        Some("Accounting-On" | "7" | "Accounting-Off" | "8") => {
+            let restart =
+                Restart { nas: nas(attributes), at: happened_at(attributes), delay: delay(attributes) };
+            return Told::NasRestarted(Box::new(restart));
+        }
         _ => return Told::Nothing,
     };
     // The Class that came with the Access-Accept is the best name: some NASes give no Acct-Session-Id before it.
@@ -57,6 +76,7 @@ pub fn read(attributes: &Attributes) -> Told {
         session_key,
         acct_session_id: text("Acct-Session-Id"),
         at: happened_at(attributes),
+        delay: delay(attributes),
         mac: mac(attributes),
         user_name: text("User-Name"),
         framed_ip: ip("Framed-IP-Address")
@@ -83,6 +103,12 @@ fn happened_at(attributes: &Attributes) -> Option<OffsetDateTime> {
         Some(seconds) => OffsetDateTime::from_unix_timestamp(seconds).ok(),
         None => time_of(attributes.first("Event-Timestamp")?),
     }
+}
+
+/// RFC 2866 5.2.
+fn delay(attributes: &Attributes) -> Duration {
+    let seconds = attributes.number("Acct-Delay-Time").and_then(|seconds| u32::try_from(seconds).ok());
+    Duration::seconds(seconds.unwrap_or(0).into())
 }
 
 /// `Nov 20 2026 17:59:48 UTC`, or seconds since 1970.

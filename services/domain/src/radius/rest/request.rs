@@ -55,7 +55,7 @@ pub fn read(attributes: &Attributes, edge: EdgeId, site: SiteId) -> Result<Asked
     Ok(Asked { request, session_key: session_key(attributes) })
 }
 
-fn auth_type(attributes: &Attributes, mac: Option<Mac>) -> Option<AuthType> {
+pub(super) fn auth_type(attributes: &Attributes, mac: Option<Mac>) -> Option<AuthType> {
     if let Some(word) = attributes.first("Gatehouse-Auth-Type") {
         return word.parse().ok();
     }
@@ -113,7 +113,7 @@ fn without_host(name: &str) -> &str {
     name.strip_prefix("host/").or_else(|| name.strip_prefix("host\\/")).unwrap_or(name)
 }
 
-fn ssid(attributes: &Attributes) -> Option<String> {
+pub(super) fn ssid(attributes: &Attributes) -> Option<String> {
     let named = ["Called-Station-SSID", "Aruba-Essid-Name", "Ruckus-SSID", "Fortinet-SSID"];
     let of_pair = || attributes.all("Cisco-AVPair").iter().find_map(|pair| pair.strip_prefix("ssid="));
     let ssid = named.iter().find_map(|name| attributes.first(name)).or_else(of_pair);
@@ -129,7 +129,7 @@ fn ssid_of_called_station(called: &str) -> Option<&str> {
     rest.strip_prefix(':').filter(|ssid| !ssid.is_empty())
 }
 
-fn nas(attributes: &Attributes) -> Nas {
+pub(super) fn nas(attributes: &Attributes) -> Nas {
     let ip = |name| attributes.first(name).and_then(|ip| ip.parse::<IpAddr>().ok());
     let vendor = attributes.first("Gatehouse-NAS-Vendor").map(str::to_owned);
     let port = attributes.first("NAS-Port-Id").or_else(|| attributes.first("NAS-Port"));
@@ -152,7 +152,7 @@ fn port_type(name: &str) -> Option<PortType> {
     }
 }
 
-fn certificate(attributes: &Attributes) -> Option<Certificate> {
+pub(super) fn certificate(attributes: &Attributes) -> Option<Certificate> {
     let text = |name: &str| attributes.first(&format!("{CERTIFICATE}{name}")).map(str::to_owned);
     let all = |name: &str| attributes.all(&format!("{CERTIFICATE}{name}")).to_vec();
     let (dns, upn, email) =

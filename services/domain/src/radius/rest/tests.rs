@@ -185,10 +185,21 @@ fn the_session_of_an_answer_is_the_session_of_its_accounting() {
     assert!(class_of(&key).len() <= 2 * 253);
     assert_eq!(asked(json!({"NAS-IP-Address": "192.0.2.7"})), None);
     assert_eq!(accounting::read(&attributes(json!({"Acct-Status-Type": "Start"}))), Told::Nothing);
-    assert_eq!(
-        accounting::read(&attributes(json!({"Acct-Status-Type": ["Accounting-On"]}))),
-        Told::NasRestarted
-    );
+}
+
+#[test]
+fn a_nas_that_restarts_is_named_as_in_its_requests() {
+    let on = json!({
+        "Acct-Status-Type": ["Accounting-On"], "NAS-IP-Address": "192.0.2.7", "NAS-Identifier": "sw-1",
+        "Event-Timestamp": "Nov 20 2026 17:59:48 UTC", "Acct-Delay-Time": 7,
+    });
+    let named = ask(on.clone()).nas;
+    let Told::NasRestarted(restart) = accounting::read(&attributes(on)) else { panic!("it restarted") };
+    assert_eq!(restart.nas, named);
+    assert_eq!(restart.at, Some(datetime!(2026-11-20 17:59:48 UTC)));
+    assert_eq!(restart.delay, time::Duration::seconds(7));
+    let off = accounting::read(&attributes(json!({"Acct-Status-Type": 8})));
+    assert!(matches!(off, Told::NasRestarted(restart) if restart.at.is_none()));
 }
 
 #[test]

@@ -61,7 +61,10 @@ async fn an_expired_or_foreign_certificate_never_reaches_gatehouse() {
     site.rig.start().await;
     let says = Says { cn: "LAPTOP-0001", uris: &[intune(1)], expired: true, ..Says::default() };
     let expired = site.rig.tls("expired", "x", &says);
-    assert!(site.rig.eap(COMPLIANT, &expired).await.is_reject());
+    for _ in 0..2 {
+        assert!(site.rig.eap(COMPLIANT, &expired).await.is_reject());
+    }
+    site.world.advance(1);
     let stranger = Authority::new("Strangers").issue(
         site.rig.folder.path(),
         "foreign",
@@ -73,6 +76,48 @@ async fn an_expired_or_foreign_certificate_never_reaches_gatehouse() {
     );
     assert!(site.rig.eap(COMPLIANT, &network).await.is_reject());
     assert_eq!(site.decisions().await, 0);
+
+    // Nothing is decided of it, but why it does not come in is told, once.
+    let [expired, foreign] = site.refusals().await.try_into().unwrap();
+    assert_eq!(expired["kind"], "NAC_CLIENT_CERT_EXPIRED");
+    assert_eq!(expired["summary"], "Refused by the edge: the client certificate has expired (“LAPTOP-0001”)");
+    assert_eq!(expired["mac"], COMPLIANT);
+    let detail = &expired["detail"];
+    assert_eq!((&detail["auth_type"], &detail["ssid"]), (&json!("eap-tls"), &json!("corp")));
+    assert_eq!((&detail["claimed_name"], &detail["nas"]["ip"]), (&json!("x"), &json!("192.0.2.7")));
+    assert_eq!(detail["cert"]["not_after"], "2025-01-01T00:00:00Z");
+    assert!(detail["cert"]["issuer"].as_str().unwrap().contains("Clients"), "{detail}");
+    assert!(detail["cert"]["serial"].as_str().is_some_and(|serial| !serial.is_empty()), "{detail}");
+    assert_eq!(foreign["kind"], "NAC_CLIENT_CERT_CHECK_FAILURE");
+    assert_eq!(foreign["detail"]["cause"], "certificate_issuer_unknown", "{foreign}");
+    assert!(foreign["detail"]["cert"]["issuer"].as_str().unwrap().contains("Strangers"), "{foreign}");
+}
+
+/// The client's fault is not the edge's, and the other way round.
+#[tokio::test]
+async fn a_client_that_does_not_trust_the_edge_is_told_of() {
+    let mut site = site().await;
+    site.rig.start().await;
+    let says = Says { cn: "LAPTOP-0001", uris: &[intune(1)], ..Says::default() };
+    let network = site.rig.tls("trusting", "x", &says);
+    let other = site.rig.path("others-ca.pem");
+    std::fs::write(&other, Authority::new("Others").pem()).unwrap();
+    site.rig.eap_distrusting(COMPLIANT, &network, &other).await;
+    eventually("it is told", || async { !site.refusals().await.is_empty() }).await;
+    let told = site.refusals().await;
+    assert_eq!(told[0]["kind"], "NAC_SERVER_CERT_VALIDATION_FAILURE", "{told:?}");
+}
+
+/// Gatehouse is not waited for, and what it does not hear changes nothing for the client.
+#[tokio::test]
+async fn who_is_refused_is_refused_also_while_gatehouse_is_away() {
+    let mut site = site().await;
+    site.rig.start().await;
+    site.wire.cut();
+    let spoofed = mab(STRANGER).replace(&STRANGER.replace(':', ""), &COMPLIANT.replace(':', ""));
+    assert!(site.rig.packet(site.rig.auth_port, "auth", &spoofed).await.is_reject());
+    site.wire.mend();
+    assert!(site.refusals().await.is_empty());
 }
 
 #[tokio::test]
@@ -91,6 +136,17 @@ async fn a_password_in_a_tunnel_names_the_user_and_nothing_else_does() {
     assert_eq!(site.last_decision("/request/auth_type").await, json!("eap-ttls"));
     assert!(site.rig.eap(COMPLIANT, &network("guess")).await.is_reject());
     assert_eq!(site.decisions().await, 1, "a wrong password is asked of nobody");
+    let [guess] = site.refusals().await.try_into().unwrap();
+    assert_eq!(
+        (&guess["kind"], &guess["detail"]["cause"]),
+        (&json!("NAC_IDP_AUTHC_FAILURE"), &json!("wrong_password"))
+    );
+    assert_eq!(
+        (&guess["detail"]["claimed_name"], &guess["detail"]["auth_type"]),
+        (&json!("alex"), &json!("eap-ttls"))
+    );
+    let told = guess.to_string().to_lowercase();
+    assert!(!told.contains("guess") && !told.contains("pässword"), "{told}");
     let said = format!("{}", site.last_decision("").await);
     assert!(!said.contains("sword"), "no password leaves the edge: {said}");
     let other = " eap=PEAP\n identity=\"alex\"\n password=\"pässword\"\n phase2=\"auth=MSCHAPV2\"";
@@ -113,6 +169,13 @@ async fn mac_authentication_is_by_the_stations_own_mac() {
     let spoofed = mab(STRANGER).replace(&STRANGER.replace(':', ""), &COMPLIANT.replace(':', ""));
     assert!(site.rig.packet(site.rig.auth_port, "auth", &spoofed).await.is_reject());
     assert_eq!(site.decisions().await, before);
+    let [refused] = site.refusals().await.try_into().unwrap();
+    assert_eq!(refused["kind"], "NAC_CLIENT_AUTH_FAILURE");
+    assert_eq!(
+        (&refused["mac"], &refused["detail"]["cause"]),
+        (&json!(STRANGER), &json!("name_is_not_the_mac"))
+    );
+    assert_eq!(refused["detail"]["nas"]["port_id"], "ge-0/0/7");
     // Without Message-Authenticator anybody on the way could have written it.
     let bare = format!("{}\n", mab(COMPLIANT));
     assert_eq!(site.rig.send(site.rig.auth_port, "auth", &bare).await, Got::Nothing);

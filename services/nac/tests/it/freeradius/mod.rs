@@ -75,6 +75,17 @@ impl Site {
         detail.pointer(pointer).cloned().unwrap_or_default()
     }
 
+    /// What the edge refused by itself, the oldest first.
+    async fn refusals(&self) -> Vec<serde_json::Value> {
+        sqlx::query_scalar(
+            "SELECT jsonb_build_object('kind', kind, 'summary', summary, 'mac', mac, 'detail', detail) FROM event
+             WHERE detail ? 'said' ORDER BY at, id",
+        )
+        .fetch_all(&self.world.admin)
+        .await
+        .unwrap()
+    }
+
     async fn decisions(&self) -> i64 {
         self.world
             .count("SELECT count(*) FROM event WHERE kind IN ('NAC_CLIENT_PERMIT', 'NAC_CLIENT_DENY')")

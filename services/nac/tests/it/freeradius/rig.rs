@@ -208,25 +208,19 @@ impl Rig {
         self.send(self.acct_port, "acct", attributes).await
     }
 
+    /// A supplicant that trusts another authority than the server's: it breaks the handshake off.
+    pub async fn eap_distrusting(&self, mac: &str, network: &str, authority: &Path) {
+        let text = self.supplicant(self.auth_port, mac, network, authority).await;
+        assert!(!text.trim_end().ends_with("SUCCESS"), "{text}");
+    }
+
     /// EAP by eapol_test: what the supplicant is set to, and what it got.
     pub async fn eap(&self, mac: &str, network: &str) -> Got {
         self.eap_to(self.auth_port, mac, network).await
     }
 
     pub async fn eap_to(&self, port: u16, mac: &str, network: &str) -> Got {
-        let file = self.path(&format!("supplicant-{}", udp_port()));
-        let mut text = "network={\n ssid=\"corp\"\n key_mgmt=WPA-EAP\n".to_owned();
-        write!(text, " ca_cert={:?}\n{network}\n}}\n", self.path("raddb/certs/clients-ca.pem")).unwrap();
-        std::fs::write(&file, text).unwrap();
-        let out = tokio::process::Command::new(program("eapol_test"))
-            .arg("-c")
-            .arg(&file)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-s", SECRET, "-M", mac, "-t", "20"])
-            .args(["-N", "30:s:5C-5B-35-00-00-01:corp", "-N", "61:d:19", "-N", "4:x:c0000207"])
-            .output()
-            .await
-            .unwrap();
-        let text = String::from_utf8_lossy(&out.stdout);
+        let text = self.supplicant(port, mac, network, &self.path("raddb/certs/clients-ca.pem")).await;
         let heard = |what: &str| text.contains(&format!("EAP: Received EAP-{what}"));
         if text.trim_end().ends_with("SUCCESS") {
             assert!(heard("Success"), "{text}");
@@ -240,6 +234,23 @@ impl Rig {
             return Got::Reject(attributes);
         }
         panic!("neither accepted nor rejected: {text}\n{}", self.log())
+    }
+
+    /// What eapol_test printed.
+    async fn supplicant(&self, port: u16, mac: &str, network: &str, authority: &Path) -> String {
+        let file = self.path(&format!("supplicant-{}", udp_port()));
+        let mut text = "network={\n ssid=\"corp\"\n key_mgmt=WPA-EAP\n".to_owned();
+        write!(text, " ca_cert={authority:?}\n{network}\n}}\n").unwrap();
+        std::fs::write(&file, text).unwrap();
+        let out = tokio::process::Command::new(program("eapol_test"))
+            .arg("-c")
+            .arg(&file)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-s", SECRET, "-M", mac, "-t", "20"])
+            .args(["-N", "30:s:5C-5B-35-00-00-01:corp", "-N", "61:d:19", "-N", "4:x:c0000207"])
+            .output()
+            .await
+            .unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
     /// The supplicant's settings for a certificate.
