@@ -94,7 +94,7 @@ pub(super) async fn by_session(
 async fn has_history(tx: &mut OrgTx, mac: Mac, now: OffsetDateTime) -> Result<bool, StoreError> {
     let filter =
         EventFilter { mac: Some(mac), from: Some(now - Duration::days(30)), ..EventFilter::default() };
-    Ok(!store::views::events::list(tx, &filter, None, 1).await?.is_empty())
+    Ok(!store::views::events::list(tx, &filter, None, 1).await?.rows.is_empty())
 }
 
 /// The devices that some sessions' clients were taken for, the latest first.

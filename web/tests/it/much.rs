@@ -182,7 +182,7 @@ async fn much_is_decided_and_little_of_it_is_read() {
     assert_eq!(found.of(rules[0]).count, hits::HITS_MAX);
     assert!(found.of(rules[0]).last.is_some_and(|last| last > now - Duration::HOUR));
     assert!(found.of(rules[1]).count < 100, "others are counted as before");
-    assert!(read.one_by_one < 100, "{read:?}");
+    assert!(read.one_by_one + read.by_index < 3 * hits::HITS_MAX, "{read:?}");
     browser.get(&format!("{org}/auth-policies")).await.has("10\u{202f}000 or more</a>");
     let mut tx = world.store.org(tenant.org).await.unwrap();
     let from = now - day;
@@ -253,4 +253,5 @@ async fn fill(world: &World, tenant: &Tenant) {
     .execute(&world.admin)
     .await
     .unwrap();
+    sqlx::query("ANALYZE event").execute(&world.admin).await.unwrap();
 }

@@ -185,6 +185,7 @@ async fn what_was_recorded_nowhere_is_told_again_by_the_edge_and_is_there_once()
         })
         .await;
     }
+    eventually("it is written", || async { world.count("SELECT count(*) FROM event").await >= before + 2 }).await;
     assert_eq!(world.count("SELECT count(*) FROM event").await, before + 2);
     for event in &events {
         // As it would have been written then: under its id, at its moment.
