@@ -285,7 +285,7 @@ async fn a_probe_goes_out_by_poll_and_its_answer_is_noted() {
     assert_eq!(process.post(&ack, &tenant.token, &said).await.status, StatusCode::NO_CONTENT);
     let late = json!({"result": "ack", "message": "once more"});
     assert_eq!(process.post(&ack, &tenant.token, &late).await.status, StatusCode::NO_CONTENT);
-    let noted = view(&world, &tenant).await.probe.unwrap();
+    let noted = view(&world, &tenant).await.heard.probe.unwrap();
     assert_eq!((noted.result.as_str(), noted.answered_at), ("gatehouse-edge 0.1.0", Some(world.now())));
     assert_eq!(world.count("SELECT count(*) FROM event WHERE kind LIKE 'NAC_CLIENT_COA%'").await, 0);
 
