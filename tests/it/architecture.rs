@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// Each crate, and those of ours that it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("benches", &["domain"]),
-    ("figures", &["domain", "store", "devservers", "benches"]),
+    ("figures", &["domain", "store", "devservers", "benches", "httpkit"]),
     ("domain", &[]),
     ("store", &["domain"]),
     ("cache", &["domain"]),

@@ -108,9 +108,7 @@ impl Process {
 
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let (listener, admin_address) = listen(process.admin_listen, "GATEHOUSE_ADMIN_LISTEN")?;
-        let router = admin::router(roles, &store, &cache, registry);
-        tasks.spawn(http(listener, router, &shutdown, process.shutdown_grace));
+        let (admin_listener, admin_address) = listen(process.admin_listen, "GATEHOUSE_ADMIN_LISTEN")?;
         let mut addresses = Addresses { admin: admin_address, dashboard: None, nac: None };
         let Ambient { clock, ids } = ambient;
         let mut follower = Follower::new(store.clone(), clock);
@@ -219,6 +217,9 @@ impl Process {
             tasks.spawn(http(listener, observed(router, "dashboard"), &shutdown, process.shutdown_grace));
             addresses.dashboard = Some(address);
         }
+        // The last: who is told that it is ready finds every role there.
+        let router = admin::router(roles, &store, &cache, registry);
+        tasks.spawn(http(admin_listener, router, &shutdown, process.shutdown_grace));
         tracing::info!(
             %roles,
             admin = %addresses.admin,
