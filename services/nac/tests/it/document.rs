@@ -11,6 +11,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/v1/nac/accounting"),
     ("post", "/v1/nac/radius/authorize"),
     ("post", "/v1/nac/radius/accounting"),
+    ("post", "/v1/nac/radius/refused"),
     ("get", "/v1/nac/commands"),
     ("get", "/v1/nac/commands/stream"),
     ("get", "/v1/nac/bundle"),
