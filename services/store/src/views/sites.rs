@@ -324,7 +324,7 @@ pub async fn failed(
     rows.collect()
 }
 
-/// What an edge asked lately, the last first: of the [`SESSIONS_READ_MAX`] sessions that its site decided on by the
+/// What an edge asked lately, the last first: of the `SESSIONS_READ_MAX` sessions that its site decided on by the
 /// latest days (of a day that has more, any of them) those that are its own. Requests that do not read any more are
 /// left out.
 pub async fn requests(tx: &mut OrgTx, site: SiteId, edge: EdgeId) -> Result<Vec<AccessRequest>> {
