@@ -254,13 +254,14 @@ pub async fn set_note(tx: &mut OrgTx, link: LinkId, kind: JobKind, note: Option<
     Ok(())
 }
 
-/// "Sync now": a sweep that waits becomes due, unless Microsoft asked to wait; one that runs is followed by another.
+/// "Sync now": a sweep that waits becomes due, unless Microsoft asked to wait; one that is due keeps its place before
+/// those that became due later; one that runs is followed by another.
 /// False where the link has no such job.
 pub async fn request_sweep(tx: &mut OrgTx, link: LinkId, now: OffsetDateTime) -> Result<bool> {
     let org = tx.org().uuid();
     let done = sqlx::query!(
         "UPDATE sync_job SET requested_at = $3,
-             next_due_at = CASE WHEN lease_until > $3 THEN next_due_at ELSE greatest($3, not_before) END
+             next_due_at = CASE WHEN lease_until > $3 THEN next_due_at ELSE greatest(least($3, next_due_at), not_before) END
          WHERE org_id = $1 AND link_id = $2 AND kind = 'sweep'",
         org,
         link.uuid(),

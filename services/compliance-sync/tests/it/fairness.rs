@@ -269,3 +269,15 @@ async fn a_claim_reads_a_handful_of_jobs_however_many_are_due() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_asks_again_keeps_the_place_in_the_line() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let due = world.job(tenant).await.next_due_at;
+    world.advance(100);
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    assert!(jobs::request_sweep(&mut tx, tenant.link, world.now()).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(world.job(tenant).await.next_due_at, due, "it waits already");
+}
