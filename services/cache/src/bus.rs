@@ -147,11 +147,14 @@ impl Ear {
 
     /// Returns once the connection, having worked, is lost.
     async fn listen(&self) -> Result<(), redis::RedisError> {
-        let connect = tokio::time::timeout(self.silence, self.client.get_async_pubsub());
-        let mut pubsub = connect
+        let subscribe = async {
+            let mut pubsub = self.client.get_async_pubsub().await?;
+            pubsub.subscribe(&self.channel).await?;
+            Ok::<_, redis::RedisError>(pubsub)
+        };
+        let pubsub = tokio::time::timeout(self.silence, subscribe)
             .await
             .map_err(|_| redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
-        pubsub.subscribe(&self.channel).await?;
         self.up.store(true, Ordering::Relaxed);
         let _ = self.sender.send(BusEvent::Lost);
         let (mut sink, mut stream) = pubsub.split();

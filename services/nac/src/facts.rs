@@ -13,12 +13,12 @@ use domain::resolver::LookupKey;
 use domain::snapshot::{LinkFacts, OrgSettings, OrgSnapshot};
 use moka::future::Cache as Memory;
 use store::{Store, devices, orgs};
-use tokio::sync::Semaphore;
 
 use crate::NacConfig;
 use crate::gate::{Gate, GateError};
 use crate::held::{Epochs, Held};
 use crate::metrics::{Metrics, Tier};
+use crate::reads::{Answer, Ask, Devices, Limits, Reads};
 
 /// An answer that no store gave is asked for again after this.
 const RETRY: Duration = Duration::from_millis(250);
@@ -40,8 +40,6 @@ impl Org {
     }
 }
 
-type Devices = Arc<[DeviceFacts]>;
-
 /// The devices under each key that was asked for.
 #[derive(Debug, Default)]
 pub struct Candidates(Vec<(LookupKey, Devices)>);
@@ -61,11 +59,10 @@ pub struct Facts {
     orgs: Memory<OrgId, Arc<Held<Option<Arc<Org>>>>>,
     lookups: Memory<(OrgId, LookupKey), Arc<Held<Devices>>>,
     epochs: Epochs,
-    reads: Semaphore,
+    reads: Reads,
     ttl: Duration,
     confirm_after: Duration,
     read_timeout: Duration,
-    candidates_max: u16,
 }
 
 impl Facts {
@@ -76,6 +73,7 @@ impl Facts {
         metrics: &Arc<Metrics>,
         config: &NacConfig,
     ) -> Self {
+        let limits = Limits { reads_max: config.store_reads_max, within: config.store_read_timeout };
         Self {
             store: store.clone(),
             cache: cache.clone(),
@@ -90,11 +88,10 @@ impl Facts {
                 .time_to_idle(config.memory_kept)
                 .build(),
             epochs: Epochs::default(),
-            reads: Semaphore::new(config.store_reads_max),
+            reads: Reads::new(limits, ask(store, cache, gate, metrics, config)),
             ttl: config.memory_ttl,
             confirm_after: config.snapshot_confirm_after,
             read_timeout: config.store_read_timeout,
-            candidates_max: config.candidates_max,
         }
     }
 
@@ -130,7 +127,7 @@ impl Facts {
             let mut tx = self.store.org(org).await?;
             orgs::snapshot(&mut tx).await
         };
-        match self.ask(read).await {
+        match self.reads.alone(self.gate.ask(self.read_timeout, read)).await {
             Ok(Some(snapshot)) => {
                 self.metrics.facts("snapshot", Tier::Postgres, 1);
                 let prepared = prepare(&snapshot, last.as_deref());
@@ -201,31 +198,20 @@ impl Facts {
         }
 
         let wanted: Vec<LookupKey> = unread.iter().map(|(key, _)| key.clone()).collect();
-        let read = async {
-            let mut tx = self.store.org(org).await?;
-            devices::by_keys(&mut tx, &wanted, self.candidates_max).await
+        let answer = match self.gate.is_closed() {
+            true => None,
+            false => self.reads.devices(org, &wanted).await,
         };
-        match self.ask(read).await {
-            Ok(mut rows) => {
+        match answer {
+            Some(answer) => {
                 self.metrics.facts("lookup", Tier::Postgres, wanted.len());
-                let mut fill = Vec::with_capacity(wanted.len());
                 for key in wanted {
-                    let devices: Devices = rows.remove(&key).unwrap_or_default().into();
+                    let devices = answer.get(&key).map(Arc::clone).unwrap_or_default();
                     keep(&key, Arc::clone(&devices)).await;
-                    fill.push((key.clone(), Arc::clone(&devices)));
                     found.push((key, devices));
                 }
-                let cache = self.cache.clone();
-                tokio::spawn(async move {
-                    let entries: Vec<(&LookupKey, &[DeviceFacts])> =
-                        fill.iter().map(|(key, devices)| (key, &**devices)).collect();
-                    cache.fill_lookups(org, &entries).await
-                });
             }
-            Err(error) => {
-                if let GateError::Failed(error) = error {
-                    tracing::error!(%org, %error, "devices could not be read");
-                }
+            None => {
                 let known = unread.iter().filter(|(_, last)| last.is_some()).count();
                 self.metrics.facts("lookup", Tier::LastKnown, known);
                 self.metrics.facts("lookup", Tier::Nowhere, unread.len() - known);
@@ -235,12 +221,6 @@ impl Facts {
             }
         }
         Some(Candidates(found))
-    }
-
-    async fn ask<T>(&self, read: impl Future<Output = store::Result<T>>) -> Result<T, GateError> {
-        // Closed only when the process ends.
-        let Ok(_permit) = self.reads.acquire().await else { return Err(GateError::Away) };
-        self.gate.ask(self.read_timeout, read).await
     }
 
     pub async fn lookups_changed(&self, org: OrgId, keys: Vec<LookupKey>) {
@@ -262,6 +242,41 @@ impl Facts {
     pub fn lost(&self) {
         self.epochs.lose();
     }
+}
+
+/// Asks PostgreSQL for devices, and fills Redis with the answer.
+fn ask(store: &Store, cache: &Cache, gate: &Arc<Gate>, metrics: &Arc<Metrics>, config: &NacConfig) -> Ask {
+    let (store, cache, gate, metrics) = (store.clone(), cache.clone(), Arc::clone(gate), Arc::clone(metrics));
+    let (within, candidates_max) = (config.store_read_timeout, config.candidates_max);
+    Box::new(move |org, keys| {
+        let (store, cache, gate, metrics) =
+            (store.clone(), cache.clone(), Arc::clone(&gate), Arc::clone(&metrics));
+        Box::pin(async move {
+            metrics.question(keys.len());
+            let read = async {
+                let mut tx = store.org(org).await?;
+                devices::by_keys(&mut tx, &keys, candidates_max).await
+            };
+            match gate.ask(within, read).await {
+                Ok(rows) => {
+                    let rows = rows.into_iter().map(|(key, devices)| (key, Devices::from(devices)));
+                    let answer: Answer = Arc::new(rows.collect());
+                    let fill = Arc::clone(&answer);
+                    tokio::spawn(async move {
+                        let entries: Vec<(&LookupKey, &[DeviceFacts])> =
+                            fill.iter().map(|(key, devices)| (key, &**devices)).collect();
+                        cache.fill_lookups(org, &entries).await
+                    });
+                    Some(answer)
+                }
+                Err(GateError::Failed(error)) => {
+                    tracing::error!(%org, %error, "devices could not be read");
+                    None
+                }
+                Err(GateError::Away) => None,
+            }
+        })
+    })
 }
 
 /// Compiles the policy, unless this version is compiled already.

@@ -28,6 +28,7 @@ mod looks;
 mod metrics;
 mod openapi;
 mod radius;
+mod reads;
 mod record;
 mod recorder;
 mod refused;

@@ -36,6 +36,7 @@ pub struct Metrics {
     decisions: Counter<u64>,
     decision_seconds: Histogram<f64>,
     facts: Counter<u64>,
+    question: Histogram<u64>,
     batch: Histogram<u64>,
     recorded: Counter<u64>,
     spill_depth: Gauge<u64>,
@@ -57,6 +58,11 @@ impl Metrics {
             facts: meter
                 .u64_counter("nac_facts")
                 .with_description("Facts gathered, by where they came from")
+                .build(),
+            question: meter
+                .u64_histogram("nac_read_keys")
+                .with_description("Lookup keys in one question to PostgreSQL")
+                .with_boundaries(vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0])
                 .build(),
             batch: meter
                 .u64_histogram("nac_recorder_batch")
@@ -86,6 +92,10 @@ impl Metrics {
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             self.facts.add(count, &[KeyValue::new("kind", kind), KeyValue::new("tier", tier.as_str())]);
         }
+    }
+
+    pub fn question(&self, keys: usize) {
+        self.question.record(u64::try_from(keys).unwrap_or(u64::MAX), &[]);
     }
 
     pub fn batch(&self, records: usize) {
