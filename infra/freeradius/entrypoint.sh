@@ -27,22 +27,28 @@ set_to() {
 
 umask 077
 rm -rf "$raddb"
-cp -rL "$source" "$raddb"
+cp -rL "$source" "$raddb" || fail "$source cannot be read whole: run as root, and mount what its links lead to"
 set_to confdir "$raddb"
 
 # The token may come as a file, as secrets do.
 if [ -n "${GATEHOUSE_TOKEN_FILE:-}" ]; then
-    GATEHOUSE_TOKEN="$(cat "$GATEHOUSE_TOKEN_FILE")" || fail "GATEHOUSE_TOKEN_FILE cannot be read"
+    GATEHOUSE_TOKEN="$(tr -d '[:space:]' < "$GATEHOUSE_TOKEN_FILE")" || fail "GATEHOUSE_TOKEN_FILE cannot be read"
 fi
-[ -z "${GATEHOUSE_URL:-}" ] || set_to url "${GATEHOUSE_URL%/}"
+if [ -n "${GATEHOUSE_URL:-}" ]; then
+    printf '%s' "${GATEHOUSE_URL%/}" | grep -Eq '^https?://[^/]+$' || fail "GATEHOUSE_URL: https://<host>, without a path"
+    set_to url "${GATEHOUSE_URL%/}"
+fi
 [ -z "${GATEHOUSE_TOKEN:-}" ] || set_to token "$GATEHOUSE_TOKEN"
-[ -z "${GATEHOUSE_CA_FILE:-}" ] || set_to ca_file "$GATEHOUSE_CA_FILE"
+if [ -n "${GATEHOUSE_CA_FILE:-}" ]; then
+    cp -L "$GATEHOUSE_CA_FILE" "$raddb/certs/api-ca.pem" || fail "GATEHOUSE_CA_FILE cannot be read"
+    set_to ca_file "$raddb/certs/api-ca.pem"
+fi
 [ -z "${GATEHOUSE_CRITICAL_VLAN:-}" ] || set_to critical_vlan "$GATEHOUSE_CRITICAL_VLAN"
 unset GATEHOUSE_TOKEN
 
 # The agent on this machine has the token itself.
-grep -Eq '^[[:space:]]*url = "http://(127\.0\.0\.1|localhost|\[::1\])[:"]' "$conf" ||
-    grep -Eq '^[[:space:]]*token = "ghe_[^"]{60,}"' "$conf" ||
+grep -Eq '^[[:space:]]*url[[:space:]]*=[[:space:]]*"http://(127\.0\.0\.1|localhost|\[::1\])[:"]' "$conf" ||
+    grep -Eq '^[[:space:]]*token[[:space:]]*=[[:space:]]*"ghe_[^"]{60,}"' "$conf" ||
     fail "no token: set GATEHOUSE_TOKEN_FILE (or GATEHOUSE_TOKEN) to the edge's token from the dashboard"
 for file in server.pem server.key clients-ca.pem; do
     [ -r "$raddb/certs/$file" ] || fail "$source/certs/$file is missing: see the README"

@@ -70,7 +70,7 @@ impl Known<'_> {
             self.critical_vlan.map(|vlan| format!("  -e GATEHOUSE_CRITICAL_VLAN={} \\\n", shell(vlan)));
         format!(
             "podman build -t gatehouse-freeradius infra/freeradius\n\
-             podman run -d --name gatehouse-freeradius --network host \\\n  \
+             podman run -d --restart=always --name gatehouse-freeradius --network host \\\n  \
              -e GATEHOUSE_URL={} \\\n{}  \
              -v /etc/gatehouse/edge.token:/run/secrets/token:ro -e GATEHOUSE_TOKEN_FILE=/run/secrets/token \\\n  \
              -v ./certs:/etc/freeradius/gatehouse/certs:ro \\\n  \
