@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::Url;
+use uuid::Uuid;
 
 use crate::config::{EdgeConfig, Limits};
 
@@ -62,6 +63,8 @@ pub struct Cloud {
     revoked: AtomicBool,
     /// Rings when the cloud answers again.
     pub back: Notify,
+    /// Rings when the credential is found to be revoked.
+    pub disowned: Notify,
 }
 
 impl Cloud {
@@ -84,6 +87,7 @@ impl Cloud {
             breaker: Breaker::new(&config.limits),
             revoked: AtomicBool::new(false),
             back: Notify::new(),
+            disowned: Notify::new(),
         })
     }
 
@@ -102,17 +106,33 @@ impl Cloud {
         if !self.breaker.lets_through() {
             return Reply::Away;
         }
-        self.send(self.http.post(self.url(path)), Some(body), within).await
+        self.send(self.http.post(self.url(path)), Some(body), within, Doubt::Counts).await
+    }
+
+    /// Posts what is to be decided, under a name of its own. With the name, where the cloud may have heard it: what it
+    /// then decides comes to nobody.
+    pub async fn decide(
+        &self,
+        path: &str,
+        ask: Uuid,
+        body: Bytes,
+        within: Duration,
+    ) -> (Reply, Option<Uuid>) {
+        if !self.breaker.lets_through() {
+            return (Reply::Away, None);
+        }
+        let request = self.http.post(self.url(path)).header(wire::events::ASK, ask.to_string());
+        (self.send(request, Some(body), within, Doubt::Counts).await, Some(ask))
     }
 
     /// Posts, whatever the breaker says.
     pub async fn post(&self, path: &str, body: Bytes, within: Duration) -> Reply {
-        self.send(self.http.post(self.url(path)), Some(body), within).await
+        self.send(self.http.post(self.url(path)), Some(body), within, Doubt::Passes).await
     }
 
     /// Gets, whatever the breaker says.
     pub async fn get(&self, path: &str, within: Duration) -> Reply {
-        self.send(self.http.get(self.url(path)), None, within).await
+        self.send(self.http.get(self.url(path)), None, within, Doubt::Passes).await
     }
 
     /// Opens a stream of server-sent events, from behind the last one that came. `None`: there is none to be had.
@@ -162,7 +182,13 @@ impl Cloud {
             .header(wire::events::TELLS_LATER, "yes")
     }
 
-    async fn send(&self, request: RequestBuilder, body: Option<Bytes>, within: Duration) -> Reply {
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        body: Option<Bytes>,
+        within: Duration,
+        doubt: Doubt,
+    ) -> Reply {
         let mut request = self.signed(request);
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
@@ -173,16 +199,25 @@ impl Cloud {
             let content_type = answer.headers_mut().remove(header::CONTENT_TYPE);
             Ok::<_, reqwest::Error>(Said { status, content_type, body: answer.bytes().await? })
         });
-        let mut asking = Asking { cloud: self, answered: false };
+        let mut asking = Asking { cloud: self, answered: Some(false) };
+        let mut in_doubt = false;
         let reply = match answered.await {
-            Ok(Ok(said)) => self.judge(said),
+            Ok(Ok(said)) => {
+                // The cloud itself is there, and cannot do this.
+                in_doubt = said.status.is_server_error() && said.is_json();
+                self.judge(said)
+            }
             Ok(Err(error)) => {
                 tracing::debug!(error = %error.without_url(), "the cloud did not answer");
                 Reply::Away
             }
             Err(_) => Reply::Away,
         };
-        asking.answered = !matches!(reply, Reply::Away);
+        asking.answered = match (&reply, doubt) {
+            (Reply::Away, Doubt::Passes) if in_doubt => None,
+            (Reply::Away, _) => Some(false),
+            _ => Some(true),
+        };
         reply
     }
 
@@ -199,6 +234,7 @@ impl Cloud {
             401 | 403 if said.is_json() => {
                 if !self.revoked.swap(true, Ordering::Relaxed) {
                     tracing::error!("the cloud does not know this edge's credential any more");
+                    self.disowned.notify_one();
                 }
                 return Reply::Revoked(said);
             }
@@ -218,13 +254,25 @@ impl Cloud {
 /// next one must not have to find it out again.
 struct Asking<'a> {
     cloud: &'a Cloud,
-    answered: bool,
+    /// `None`: it says nothing about whether clients will be answered.
+    answered: Option<bool>,
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.cloud.note(self.answered);
+        if let Some(answered) = self.answered {
+            self.cloud.note(answered);
+        }
     }
+}
+
+/// What it says about the cloud that it answered, in its own words, that it cannot do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// Clients get no answers.
+    Counts,
+    /// This cannot be done; it may decide all the same.
+    Passes,
 }
 
 /// After some failures in a row nobody is made to wait for a while; then one request tries.

@@ -163,6 +163,10 @@ async fn renew(bundles: &Bundles, cloud: &Cloud, interval: Duration) {
             Err(RenewError::Away) => tracing::debug!("the bundle could not be renewed"),
             Err(error) => tracing::error!(%error, "the bundle could not be renewed"),
         }
-        tokio::time::sleep(interval).await;
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            // Asked again, the cloud says so here too, and the bundle is forgotten, before anybody starts anew with it.
+            () = cloud.disowned.notified() => {}
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use domain::time::{SharedClock, SystemClock};
@@ -30,9 +31,10 @@ impl StubCloud {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let heard = Heard::default();
         let (kept, answer) = (Arc::clone(&heard), Arc::new(answer));
-        let take = async move |uri: Uri, headers: HeaderMap, body: axum::Json<Value>| -> Response {
-            let (status, told) = answer(uri.path(), &body.0);
-            kept.lock().unwrap().push((uri.path().to_owned(), body.0, headers));
+        let take = async move |uri: Uri, headers: HeaderMap, body: Bytes| -> Response {
+            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let (status, told) = answer(uri.path(), &body);
+            kept.lock().unwrap().push((uri.path().to_owned(), body, headers));
             if status == StatusCode::NO_CONTENT {
                 return status.into_response();
             }

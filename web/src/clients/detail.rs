@@ -97,7 +97,7 @@ async fn has_history(tx: &mut OrgTx, mac: Mac, now: OffsetDateTime) -> Result<bo
     Ok(!store::views::events::list(tx, &filter, None, 1).await?.rows.is_empty())
 }
 
-/// The devices that some sessions' clients were taken for, the latest first.
+/// The devices that some sessions' clients were taken for, in the order of the sessions.
 fn devices(sessions: &[ClientRow]) -> Vec<(LinkId, DeviceId)> {
     let mut devices = Vec::new();
     for device in sessions.iter().filter_map(|row| row.link.zip(row.device)) {

@@ -1,4 +1,4 @@
-//! One row per client, its latest session; active ones first.
+//! One row per client, the session that stands for it; active ones first.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -99,11 +99,11 @@ pub(super) async fn get(
     let mut tx = member.tx(&app).await?;
     let mut rows = Vec::new();
     if errors.is_empty() && query.state != "ended" && phase != Some(false) {
-        let active = ClientFilter { active: Some(true), ..filter.clone() };
+        let active = ClientFilter { active: true, ..filter.clone() };
         rows = store::views::clients::list(&mut tx, &active, cursor, paging::ASKED).await?;
     }
     if errors.is_empty() && query.state != "active" && rows.len() <= paging::PAGE {
-        let ended = ClientFilter { active: Some(false), ..filter };
+        let ended = ClientFilter { active: false, ..filter };
         let cursor = cursor.filter(|_| phase == Some(false));
         rows.extend(store::views::clients::list(&mut tx, &ended, cursor, paging::ASKED).await?);
     }

@@ -4,9 +4,10 @@ use std::str::FromStr;
 
 use domain::compliance::Verdict;
 use domain::decision::Reason;
-use domain::{EdgeId, OrgId};
+use domain::{EdgeId, Mac, OrgId};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use store::Store;
+use store::views::clients::{self, ClientFilter, ClientRow};
 use store::views::events::{self, EventFilter, STRETCH};
 use store::views::overview::FLEET_READ_MAX;
 use store::views::{COUNT_MAX, Cursor, hits, overview, sites};
@@ -127,6 +128,63 @@ async fn what_is_heard_of_an_edge_is_known_without_its_sessions() {
             .unwrap();
     assert!(sessions > 0);
     assert_eq!((view.active_sessions, view.sessions_cut), (sessions, false));
+}
+
+/// Whether a client is on the network is asked of an index, however many sessions it had before and since.
+#[tokio::test]
+async fn clients_are_listed_without_the_sessions_that_they_had() {
+    let world = World::new().await;
+    let (tenant, _) = world.tenant("Contoso", "", 10, 20).await;
+    // Ten sessions of each of 4 000 clients, of whom a quarter is on the network since before the last ones …
+    run(
+        &world,
+        &tenant,
+        "INSERT INTO session (org_id, id, edge_id, site_id, session_key, mac, started_at, ended_at)
+         SELECT $1, md5('s' || n)::uuid, md5('edge')::uuid, md5('site')::uuid, 's' || n,
+                ('02:00:00:00:' || to_hex(n % 4000 / 256) || ':' || to_hex(n % 4000 % 256))::macaddr, at,
+                CASE WHEN n / 4000 <> 3 OR n % 4 <> 0 THEN at END
+         FROM generate_series(1, 40000) n,
+              LATERAL (SELECT '2026-11-20 12:00Z'::timestamptz - make_interval(secs => n * 10) AS at) t",
+    )
+    .await;
+    // … and one that came and went all the time, and has been there since before all of that.
+    run(
+        &world,
+        &tenant,
+        "INSERT INTO session (org_id, id, edge_id, site_id, session_key, mac, started_at, ended_at)
+         SELECT $1, md5('h' || n)::uuid, md5('edge')::uuid, md5('site')::uuid, 'h' || n,
+                '02:00:00:00:ff:ff', at, CASE WHEN n < 20000 THEN at END
+         FROM generate_series(1, 20000) n,
+              LATERAL (SELECT '2026-11-10 12:00Z'::timestamptz - make_interval(mins => n) AS at) t",
+    )
+    .await;
+    let reader = Reader::of(&world).await;
+    for active in [true, false] {
+        let filter = ClientFilter { active, ..ClientFilter::default() };
+        let mut before = None;
+        for _ in 0..3 {
+            let (rows, read) = reader
+                .count(&world, tenant.org, "session", async |tx| clients::list(tx, &filter, before, 51).await)
+                .await;
+            assert_eq!(rows.len(), 51);
+            assert!(rows.iter().all(|row| row.is_active() == active), "{active}");
+            assert!(read.one_by_one + read.by_index < 2_000, "{active}: {read:?}");
+            before = rows.last().map(ClientRow::cursor);
+        }
+    }
+    let busy = Mac([0x02, 0, 0, 0, 0xff, 0xff]);
+    let filter = ClientFilter { active: true, mac: Some(busy), ..ClientFilter::default() };
+    let (rows, read) = reader
+        .count(&world, tenant.org, "session", async |tx| clients::list(tx, &filter, None, 51).await)
+        .await;
+    assert_eq!(rows.len(), 1);
+    assert!(read.one_by_one + read.by_index < 200, "{read:?}");
+    let (rows, read) =
+        reader.count(&world, tenant.org, "session", async |tx| clients::sessions(tx, busy, 20).await).await;
+    let active: Vec<bool> = rows.iter().map(ClientRow::is_active).collect();
+    assert_eq!((active.len(), active.iter().position(|is| *is)), (20, Some(0)));
+    assert_eq!(active.iter().filter(|is| **is).count(), 1);
+    assert!(read.one_by_one + read.by_index < 200, "{read:?}");
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ fn entries(page: &Page) -> Vec<String> {
     found.collect()
 }
 
-fn older(page: &Page) -> Option<String> {
+/// Where the page's link to what follows leads.
+pub fn older(page: &Page) -> Option<String> {
     let before = &page.body[..page.body.find("rel=\"next\"")?];
     let href = before[before.rfind("href=\"")? + 6..].split(['"']).next()?;
     let href = href.replace("&#38;", "&").replace("&amp;", "&");
@@ -151,6 +152,22 @@ async fn a_client_is_told_as_one_story() {
     .unwrap();
     let empty = browser.get(&at(&format!("sessions/{unmoved}?show=coa"))).await;
     empty.is(200).has("Nothing of that kind in this period").has("Show everything that is kept");
+}
+
+/// Nobody was there to be moved: that is no failure, and nobody has to see to it.
+#[tokio::test]
+async fn who_is_gone_is_not_told_as_a_failure() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 30, 130).await;
+    let session = active(&world, &tenant).await;
+    let client = format!("/orgs/{}/clients/{CHANGED}?show=coa", tenant.org);
+    let (gone, failed) = ("</svg>gone</span>", "</svg>failed</span>");
+    refuse(&world, &tenant, session, 503).await;
+    let page = browser.get(&client).await;
+    page.is(200).has("the NAS refused: Session-Context-Not-Found (503)").has(gone);
+    assert!(!page.body.contains(failed));
+    refuse(&world, &tenant, session, 501).await;
+    browser.get(&client).await.is(200).has(gone).has(failed);
 }
 
 /// What an edge refused by itself: on the client's page, and among the events where nothing was ever decided of it.

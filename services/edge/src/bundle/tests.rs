@@ -1,15 +1,18 @@
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::http::StatusCode;
 use domain::bundle::Fallback;
 use domain::resolver::LookupKey;
 use domain::snapshot::OrgSettings;
 use domain::{EdgeId, OrgId, SiteId};
+use serde_json::json;
 use time::macros::datetime;
 use uuid::Uuid;
 use wire::bundle::{PublicKey, Signer, digest_of, fact_texts, hash_of};
 
 use super::*;
 use crate::disk::testing::Flaky;
+use crate::stub_cloud::StubCloud;
 
 /// Of RFC 8410 10.3.
 const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
@@ -123,4 +126,39 @@ async fn a_file_that_cannot_be_read_is_put_aside() {
     assert!(Bundles::open(&path, trust()).is_err());
     drop(bundles);
     assert_eq!(version(&Bundles::open(&path, trust()).unwrap()), Some(5));
+}
+
+/// Whoever starts the agent again must not bring it back.
+#[tokio::test]
+async fn a_revoked_edge_forgets_at_once() {
+    let revoked = Arc::new(AtomicBool::new(false));
+    let is_revoked = Arc::clone(&revoked);
+    let stub = StubCloud::start(move |_, _| match is_revoked.load(Ordering::Relaxed) {
+        true => (StatusCode::UNAUTHORIZED, json!({})),
+        false => (StatusCode::NOT_FOUND, json!({})),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bundle.redb");
+    let bundles = Arc::new(Bundles::open(&path, trust()).unwrap());
+    take(&bundles, bundle(5)).await.unwrap();
+    let (renewed, cloud) = (Arc::clone(&bundles), Arc::clone(&stub.cloud));
+    let task = tokio::spawn(async move { crate::renew(&renewed, &cloud, Duration::from_secs(3_600)).await });
+    while stub.heard().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(version(&bundles), Some(5));
+    revoked.store(true, Ordering::Relaxed);
+    let within = Duration::from_secs(5);
+    let reply = stub.cloud.ask("/v1/nac/authorize", axum::body::Bytes::from("{}"), within).await;
+    assert!(matches!(reply, Reply::Revoked(_)));
+    while version(&bundles).is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The one renewal at a time is over, and with it the disk.
+    drop(bundles.held.lock().await);
+    task.abort();
+    let _ = task.await;
+    drop(bundles);
+    assert_eq!(version(&Bundles::open(&path, trust()).unwrap()), None);
 }

@@ -109,3 +109,19 @@ async fn what_the_disk_does_not_let_go_of_is_told_once() {
     assert_eq!(stub.heard().len(), 70);
     assert_eq!(courier.spool.len().await.unwrap(), 0);
 }
+
+/// That the cloud cannot keep something now does not say that it decides nothing.
+#[tokio::test]
+async fn what_cannot_be_delivered_takes_no_client_its_answer() {
+    let stub = StubCloud::start(|path, _| match path {
+        ACCOUNTING => (StatusCode::SERVICE_UNAVAILABLE, json!({"code": "store_unavailable"})),
+        _ => (StatusCode::OK, json!({})),
+    })
+    .await;
+    for _ in 0..10 {
+        let reply = stub.cloud.post(ACCOUNTING, Bytes::from("{}"), TIMEOUT).await;
+        assert_eq!(reply, Reply::Away);
+    }
+    assert!(!stub.cloud.is_spared());
+    assert!(matches!(stub.cloud.ask("/v1/nac/authorize", Bytes::from("{}"), TIMEOUT).await, Reply::Said(_)));
+}

@@ -1,4 +1,8 @@
-//! Clients: one row per MAC address, its latest session; and all that is known of one of them.
+//! Clients: one row per MAC address, and all that is known of one of them.
+//!
+//! What stands for a client is the latest of its sessions that go on; the latest of all where none does. So a client
+//! that is on the network is not hidden by a session that began later and is over: a denial elsewhere, or the end of a
+//! stay that nobody told of before.
 
 use domain::compliance::Verdict;
 use domain::decision::Outcome;
@@ -15,8 +19,9 @@ use crate::{OrgTx, Result, StoreError};
 /// What to look for. Everything given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientFilter {
-    /// Active (`true`) or ended (`false`) only.
-    pub active: Option<bool>,
+    /// Clients that are on the network (`true`), or those that are not. Each of the two has an order and cursors of its
+    /// own.
+    pub active: bool,
     pub mac: Option<Mac>,
     /// The whole user name or device name, in any case.
     pub name: Option<String>,
@@ -137,31 +142,38 @@ impl TryFrom<Row> for ClientRow {
     }
 }
 
+/// The sessions of the organization that is bound next.
+const SELECT: &str =
+    "SELECT s.id, s.session_key, s.mac, s.user_name, s.ssid, s.auth_type, s.edge_id, g.name AS edge_name,
+            s.site_id, t.name AS site_name, s.decision_id, s.decided_at, s.outcome, s.rule_name, s.verdict,
+            s.match_strength, s.link_id, s.device_id, s.device_name, s.started_at, s.accounted_at, s.ended_at,
+            s.framed_ip, s.bytes_in, s.bytes_out, s.terminate_cause
+     FROM session s
+     LEFT JOIN edge g ON g.org_id = s.org_id AND g.id = s.edge_id
+     LEFT JOIN site t ON t.org_id = s.org_id AND t.id = s.site_id
+     WHERE s.org_id = ";
+
+/// Sessions that go on, unless a later one of their client does, too.
+const ACTIVE: &str = " AND s.ended_at IS NULL
+     AND NOT EXISTS (SELECT FROM session n WHERE n.org_id = s.org_id AND n.mac = s.mac AND n.ended_at IS NULL
+                     AND (n.started_at, n.id) > (s.started_at, s.id))";
+
+/// The latest sessions of clients of whom none goes on. `OFFSET 0` keeps the second question one to an index, session
+/// by session: as a join, PostgreSQL may expect it to leave nothing over, and read all sessions to find the first.
+const ENDED: &str = " AND s.ended_at IS NOT NULL
+     AND NOT EXISTS (SELECT FROM session n WHERE n.org_id = s.org_id AND n.mac = s.mac
+                     AND (n.started_at, n.id) > (s.started_at, s.id))
+     AND NOT EXISTS (SELECT FROM session n WHERE n.org_id = s.org_id AND n.mac = s.mac AND n.ended_at IS NULL
+                     OFFSET 0)";
+
 fn select(org: Uuid) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new(
-        "SELECT s.id, s.session_key, s.mac, s.user_name, s.ssid, s.auth_type, s.edge_id, g.name AS edge_name,
-                s.site_id, t.name AS site_name, s.decision_id, s.decided_at, s.outcome, s.rule_name, s.verdict,
-                s.match_strength, s.link_id, s.device_id, s.device_name, s.started_at, s.accounted_at, s.ended_at,
-                s.framed_ip, s.bytes_in, s.bytes_out, s.terminate_cause
-         FROM session s
-         LEFT JOIN edge g ON g.org_id = s.org_id AND g.id = s.edge_id
-         LEFT JOIN site t ON t.org_id = s.org_id AND t.id = s.site_id
-         WHERE s.org_id = ",
-    );
+    let mut sql = QueryBuilder::new(SELECT);
     sql.push_bind(org);
     sql
 }
 
 fn narrow(sql: &mut QueryBuilder<Postgres>, filter: &ClientFilter) {
-    match filter.active {
-        Some(true) => {
-            sql.push(" AND s.ended_at IS NULL");
-        }
-        Some(false) => {
-            sql.push(" AND s.ended_at IS NOT NULL");
-        }
-        None => {}
-    }
+    sql.push(if filter.active { ACTIVE } else { ENDED });
     if let Some(mac) = filter.mac {
         sql.push(" AND s.mac = ").push_bind(address(mac));
     }
@@ -184,8 +196,8 @@ fn narrow(sql: &mut QueryBuilder<Postgres>, filter: &ClientFilter) {
     }
 }
 
-/// Clients by their latest session, those that began last first, behind `before` where it is given. A session
-/// without a MAC address is a client of its own.
+/// Clients by the session that stands for them, those that began last first, behind `before` where it is given. A
+/// session without a MAC address is a client of its own.
 pub async fn list(
     tx: &mut OrgTx,
     filter: &ClientFilter,
@@ -193,10 +205,6 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<ClientRow>> {
     let mut sql = select(tx.org().uuid());
-    sql.push(
-        " AND NOT EXISTS (SELECT FROM session n WHERE n.org_id = s.org_id AND n.mac = s.mac
-                          AND (n.started_at, n.id) > (s.started_at, s.id))",
-    );
     narrow(&mut sql, filter);
     if let Some(Cursor { at, id }) = before {
         sql.push(" AND (s.started_at, s.id) < (").push_bind(at).push(", ").push_bind(id).push(")");
@@ -206,11 +214,18 @@ pub async fn list(
     rows.into_iter().map(ClientRow::try_from).collect()
 }
 
-/// The sessions of a MAC address, the latest first.
+/// The sessions of a MAC address, the one that stands for it first: those that go on, then those that ended, the latest
+/// of each first.
 pub async fn sessions(tx: &mut OrgTx, of: Mac, limit: i64) -> Result<Vec<ClientRow>> {
-    let mut sql = select(tx.org().uuid());
-    sql.push(" AND s.mac = ").push_bind(address(of));
-    sql.push(" ORDER BY s.started_at DESC, s.id DESC LIMIT ").push_bind(limit);
+    let org = tx.org().uuid();
+    let mut sql = QueryBuilder::<Postgres>::new("SELECT * FROM (");
+    // Each half comes in the order of an index; both at once would be read whole and sorted.
+    for (joint, half) in [("(", "IS NULL"), (") UNION ALL (", "IS NOT NULL")] {
+        sql.push(joint).push(SELECT).push_bind(org);
+        sql.push(" AND s.mac = ").push_bind(address(of)).push(" AND s.ended_at ").push(half);
+        sql.push(" ORDER BY s.started_at DESC, s.id DESC LIMIT ").push_bind(limit);
+    }
+    sql.push(")) h ORDER BY ended_at IS NOT NULL, started_at DESC, id DESC LIMIT ").push_bind(limit);
     let rows = sql.build_query_as::<Row>().fetch_all(tx.conn()).await?;
     rows.into_iter().map(ClientRow::try_from).collect()
 }
