@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use askama::filters::HtmlSafe;
+use domain::command::{NasAnswer, Next};
 use domain::compliance::{Literal, Verdict};
 use domain::event::EventKind;
 use domain::link::LinkState;
@@ -207,6 +208,14 @@ pub(crate) fn command_state(state: impl AsRef<str>) -> Html {
     pill(tone, icon, state)
 }
 
+/// Where a command stands by what the NAS answered: one that failed because there was nobody to move is gone, and
+/// nobody has to see to it.
+pub(crate) fn answered_state(state: impl AsRef<str>, answer: impl Borrow<Option<NasAnswer>>) -> Html {
+    let (state, answer): (&str, &Option<NasAnswer>) = (state.as_ref(), answer.borrow());
+    let is_gone = state == "failed" && answer.is_some_and(|answer| answer.next() == Next::Gone);
+    command_state(if is_gone { "gone" } else { state })
+}
+
 /// An event type, as Mist names it.
 pub(crate) fn event(kind: impl AsRef<str>) -> Html {
     let kind = kind.as_ref();
@@ -311,7 +320,19 @@ pub(crate) fn percent(part: impl Value<i64>, whole: impl Value<i64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::command::{ErrorCause, NasResult};
+
     use super::*;
+
+    #[test]
+    fn nobody_to_move_is_no_failure() {
+        let nak = |cause| Some(NasAnswer { result: NasResult::Nak, error_cause: Some(ErrorCause(cause)) });
+        assert_eq!(answered_state("failed", nak(503)), pill("", "ring", "gone"));
+        assert_eq!(answered_state("failed", nak(501)), command_state("failed"));
+        assert_eq!(answered_state("failed", None::<NasAnswer>), command_state("failed"));
+        // Said once, and asked again since.
+        assert_eq!(answered_state("delivered", nak(506)), command_state("delivered"));
+    }
 
     #[test]
     fn text_cannot_leave_its_place() {

@@ -99,6 +99,9 @@ impl Command {
             CommandState::Delivered if self.answer.is_some() => "is tried again",
             CommandState::Delivered => "was delivered to the edge",
             CommandState::Acked => "was done by the NAS",
+            CommandState::Failed if self.answer.is_some_and(|answer| answer.next() == Next::Gone) => {
+                "found nobody to move"
+            }
             CommandState::Failed => "failed",
             CommandState::Expired => "expired",
             CommandState::Superseded => "is no longer wanted",

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use domain::coa::hold::HoldState;
 use domain::coa::{CoaCause, CoaKind};
-use domain::command::{Command, CommandState, ErrorCause, NasAnswer};
+use domain::command::{Command, CommandState, ERROR_CAUSES, ErrorCause, NasAnswer, Next};
 use domain::compliance::Verdict;
 use domain::decision::Outcome;
 use domain::outbox::OutboxMessage;
@@ -153,6 +153,13 @@ pub(crate) fn read_answer(result: Option<&str>, error_cause: Option<i64>) -> Res
     let error_cause = error_cause.map(u32::try_from).transpose();
     let error_cause = error_cause.map_err(|e| StoreError::corrupt("command.error_cause", e))?.map(ErrorCause);
     Ok(Some(NasAnswer { result, error_cause }))
+}
+
+/// The causes of a NAK that say that there is nobody to move ([`Next::Gone`]): such a command is `failed`, and nobody
+/// has to see to it.
+pub(crate) fn gone_causes() -> Vec<i64> {
+    let gone = ERROR_CAUSES.iter().filter(|entry| entry.next == Next::Gone);
+    gone.map(|entry| i64::from(entry.number)).collect()
 }
 
 /// Lets one planner at a time work on an organization, until the transaction ends: what it reads afterwards is not

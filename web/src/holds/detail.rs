@@ -112,6 +112,7 @@ pub(crate) fn command_words(state: &str) -> &'static str {
         "delivered" => "handed to the edge, not done yet",
         "acked" => "done by the network",
         "failed" => "refused by the network, or not answered",
+        "gone" => "the network had nobody to move",
         "expired" => "nobody fetched them in time",
         "superseded" => "no longer wanted: turned back, discarded, or moved otherwise",
         _ => "",

@@ -3,16 +3,20 @@
 use std::time::Duration as Wait;
 
 use axum::body::Body;
-use domain::CredentialId;
+use domain::coa::{CoaCause, CoaKind};
+use domain::command::{ErrorCause, NasAnswer, NasResult};
+use domain::decision::Outcome;
 use domain::edge::{AgentReport, Channel, HeldBundle};
 use domain::policy::{Conditions, PolicyDoc};
+use domain::{CommandId, CredentialId, Mac};
+use store::commands::{self, NewCommand};
 use store::edge_status::{self, Heard};
-use store::{bundles, edges, policies};
+use store::{bundles, commands_edge, edges, policies};
 use time::Duration;
 use tokio_stream::StreamExt as _;
 use tower::ServiceExt as _;
 
-use crate::world::{Browser, Tenant, World};
+use crate::world::{Browser, Page, Tenant, World};
 
 async fn hear(world: &World, tenant: &Tenant, heard: Heard) {
     let mut tx = world.store.org(tenant.org).await.unwrap();
@@ -102,6 +106,71 @@ async fn how_an_edge_stands_is_on_its_page() {
     .unwrap();
     assert!(failed > 0);
     browser.get(&path).await.has("Error-Cause 503, Session-Context-Not-Found");
+}
+
+/// A command to a client of the edge.
+async fn command(world: &World, tenant: &Tenant, mac: Mac) -> CommandId {
+    let now = world.now();
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    let command = NewCommand {
+        edge: tenant.edge,
+        site: tenant.site,
+        session: world.ids.make(now),
+        session_key: "s".to_owned(),
+        mac: Some(mac),
+        kind: CoaKind::Reauth,
+        cause: CoaCause::ComplianceChanged,
+        from: Outcome::DENY,
+        to: Outcome::DENY,
+        answered_at: None,
+        expires_at: now + Duration::minutes(5),
+    };
+    let id = commands::insert(&mut tx, &world.ids, now, command).await.unwrap();
+    tx.commit().await.unwrap();
+    id
+}
+
+/// What the NAS said of a client's command, as the edge's page tells it.
+fn said(page: &Page, mac: Mac) -> Option<&str> {
+    let row = page.body.split("<tr>").find(|row| row.contains(&format!(">{mac}</a>")))?;
+    row.split_once("<td class=\"break\">")?.1.split("</td>").next()
+}
+
+#[tokio::test]
+async fn what_the_nas_said_is_on_the_edges_page() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 5, 5).await;
+    let path = format!("/orgs/{}/sites/edges/{}", tenant.org, tenant.edge);
+    let mac = |n| Mac([0x02, 0, 0, 0, 0, n]);
+    for (n, cause) in [(1, Some(501)), (2, None), (3, Some(99_999)), (4, Some(503))] {
+        let id = command(&world, &tenant, mac(n)).await;
+        let answer = NasAnswer { result: NasResult::Nak, error_cause: cause.map(ErrorCause) };
+        let mut tx = world.store.org(tenant.org).await.unwrap();
+        let told = commands_edge::ack(&mut tx, &world.ids, world.now(), tenant.edge, id, answer, None).await;
+        assert!(told.unwrap());
+        tx.commit().await.unwrap();
+    }
+    for (n, state, answer) in [(5, "failed", Some("timeout")), (6, "expired", None)] {
+        let id = command(&world, &tenant, mac(n)).await;
+        sqlx::query("UPDATE command SET state = $1, answer = $2, finished_at = $3 WHERE id = $4")
+            .bind(state)
+            .bind(answer)
+            .bind(world.now())
+            .bind(id.uuid())
+            .execute(&world.admin)
+            .await
+            .unwrap();
+    }
+    let page = browser.get(&path).await;
+    page.is(200).has("<dd>5 in the last 24 hours</dd>");
+    assert_eq!(said(&page, mac(1)), Some("the NAS refused: Administratively-Prohibited (501)"));
+    assert_eq!(said(&page, mac(2)), Some("the NAS refused"));
+    assert_eq!(said(&page, mac(3)), Some("the NAS refused: Error-Cause 99999"));
+    assert_eq!(said(&page, mac(4)), None, "there was nobody to move: nothing is to be seen to");
+    for n in [5, 6] {
+        assert_eq!(said(&page, mac(n)), Some("<span class=\"faint\">nothing in time</span>"));
+    }
+    browser.get(&format!("/orgs/{}/sites", tenant.org)).await.has("5 failed in 24 h");
 }
 
 #[tokio::test]

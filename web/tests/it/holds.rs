@@ -86,6 +86,26 @@ async fn every_page_tells_that_moves_are_held_until_somebody_decides() {
 }
 
 #[tokio::test]
+async fn a_move_that_found_nobody_is_gone_and_has_not_failed() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 10, 20).await;
+    sqlx::query(
+        "UPDATE command SET state = 'failed', answer = 'nak', error_cause = 503, finished_at = $1
+         WHERE hold_id = $2",
+    )
+    .bind(world.now())
+    .bind(tenant.hold.uuid())
+    .execute(&world.admin)
+    .await
+    .unwrap();
+    let page = browser.get(&format!("/orgs/{}/holds/{}", tenant.org, tenant.hold)).await;
+    page.is(200).has("the network had nobody to move");
+    // Their number, and each of them.
+    assert!(page.body.matches("</svg>gone</span>").count() > 1);
+    assert!(!page.body.contains("</svg>failed</span>"));
+}
+
+#[tokio::test]
 async fn a_hold_is_its_organizations_alone_and_no_other_site_decides() {
     let world = World::new().await;
     let (ours, browser) = world.tenant("Contoso", "", 10, 20).await;

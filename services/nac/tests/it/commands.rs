@@ -67,7 +67,10 @@ async fn a_command_is_handed_out_until_it_is_acknowledged() {
     .fetch_one(&world.admin)
     .await
     .unwrap();
-    assert_eq!(summary, "Re-authentication failed: the NAS refused: Session-Context-Not-Found (503)");
+    assert_eq!(
+        summary,
+        "Re-authentication found nobody to move: the NAS refused: Session-Context-Not-Found (503)"
+    );
     assert_eq!((&detail["answer"], &detail["error_cause"]), (&json!("nak"), &json!(503)));
     assert_eq!(detail["error_cause_name"], "Session-Context-Not-Found");
     assert!(detail["remedy"].as_str().unwrap().contains("decided on anew"), "{detail}");

@@ -1,6 +1,7 @@
 //! Moves that were held because so much of a fleet turned worse at once.
 
 use domain::coa::hold::Hold;
+use domain::command::NasAnswer;
 use domain::decision::Outcome;
 use domain::{CommandId, DeviceId, EdgeId, HoldId, LinkId, Mac, SessionId};
 use time::OffsetDateTime;
@@ -8,6 +9,7 @@ use uuid::Uuid;
 
 use super::links::RunView;
 use super::{Cursor, mac};
+use crate::commands::{gone_causes, read_answer};
 use crate::{OrgTx, Result, StoreError};
 
 pub use super::COUNT_MAX;
@@ -147,6 +149,8 @@ pub struct MoveRow {
     pub created_at: OffsetDateTime,
     pub not_before: Option<OffsetDateTime>,
     pub finished_at: Option<OffsetDateTime>,
+    /// What the NAS answered, the last time that it was asked.
+    pub answer: Option<NasAnswer>,
 }
 
 /// The moves of a hold in the order in which they were planned, behind `after` where it is given.
@@ -159,8 +163,8 @@ pub async fn moves(
     let org = tx.org().uuid();
     let rows = sqlx::query!(
         r#"SELECT c.id, c.session_id, c.session_key, c.mac, c.kind, c.state, c.from_outcome, c.to_outcome,
-                  c.created_at, c.not_before, c.finished_at, c.device_id, g.name AS "edge_name?",
-                  s.user_name AS "user_name?", d.name AS "device_name?"
+                  c.created_at, c.not_before, c.finished_at, c.answer, c.error_cause, c.device_id,
+                  g.name AS "edge_name?", s.user_name AS "user_name?", d.name AS "device_name?"
            FROM command c
            LEFT JOIN edge g ON g.org_id = c.org_id AND g.id = c.edge_id
            LEFT JOIN session s ON s.org_id = c.org_id AND s.id = c.session_id
@@ -193,6 +197,7 @@ pub async fn moves(
                 created_at: r.created_at,
                 not_before: r.not_before,
                 finished_at: r.finished_at,
+                answer: read_answer(r.answer.as_deref(), r.error_cause)?,
             })
         })
         .collect()
@@ -201,7 +206,7 @@ pub async fn moves(
 /// How many moves of a hold stand where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MoveCount {
-    /// A command's state.
+    /// A command's state; `gone` where it failed because there was nobody to move.
     pub state: String,
     pub moves: i64,
 }
@@ -209,14 +214,18 @@ pub struct MoveCount {
 /// The moves of a hold by their state; counted are the first [`COUNT_MAX`].
 pub async fn counts(tx: &mut OrgTx, hold: HoldId) -> Result<Vec<MoveCount>> {
     let org = tx.org().uuid();
+    let gone = gone_causes();
     let rows = sqlx::query_as!(
         MoveCount,
         r#"SELECT state AS "state!", count(*) AS "moves!"
-           FROM (SELECT state FROM command WHERE org_id = $1 AND hold_id = $2 LIMIT $3) c
+           FROM (SELECT CASE WHEN state = 'failed' AND answer = 'nak' AND error_cause = ANY($4) THEN 'gone'
+                             ELSE state END AS state
+                 FROM command WHERE org_id = $1 AND hold_id = $2 LIMIT $3) c
            GROUP BY state ORDER BY state"#,
         org,
         hold.uuid(),
         COUNT_MAX,
+        &gone,
     )
     .fetch_all(tx.conn())
     .await?;

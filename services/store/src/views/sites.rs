@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 
 use domain::coa::CoaKind;
-use domain::command::CommandState;
+use domain::command::{CommandState, NasAnswer, NasResult};
 use domain::edge::AgentReport;
 use domain::request::AccessRequest;
 use domain::{CommandId, EdgeId, Mac, SessionId, SiteId};
@@ -12,6 +12,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::overview::DecisionCount;
 use super::{COUNT_MAX, mac};
+use crate::commands::{gone_causes, read_answer};
 use crate::{OrgTx, Result, StoreError};
 
 /// Decisions per minute are told over so many whole minutes.
@@ -34,7 +35,8 @@ pub struct Backlog {
     pub held: i64,
     /// When the oldest of the first two was made.
     pub oldest_at: Option<OffsetDateTime>,
-    /// Refused by the NAS, not answered, or expired, lately ([`FAILED_WITHIN`]).
+    /// Refused by the NAS, not answered, or expired, lately ([`FAILED_WITHIN`]). Those that found nobody to move are
+    /// left out: there is nothing to see to.
     pub failed: i64,
 }
 
@@ -193,6 +195,7 @@ async fn view(
     let heard = select(tx, edge, site, now).await?;
     let org = tx.org().uuid();
     let minute = now.truncate_to_minute();
+    let gone = gone_causes();
     let rows = sqlx::query!(
         r#"WITH active AS MATERIALIZED (
                SELECT edge_id FROM session WHERE org_id = $1 AND ended_at IS NULL LIMIT $7)
@@ -214,7 +217,8 @@ async fn view(
                       GROUP BY edge_id) k ON k.edge_id = e.id
            CROSS JOIN LATERAL (SELECT count(*) AS failed FROM command
                       WHERE org_id = $1 AND edge_id = e.id AND state IN ('failed', 'expired')
-                        AND finished_at > $6) f
+                        AND finished_at > $6
+                        AND (answer = 'nak' AND error_cause = ANY($8)) IS NOT TRUE) f
            WHERE e.org_id = $1 AND ($2::uuid IS NULL OR e.id = $2) AND ($3::uuid IS NULL OR e.site_id = $3)"#,
         org,
         edge.map(EdgeId::uuid),
@@ -223,6 +227,7 @@ async fn view(
         minute,
         now - FAILED_WITHIN,
         COUNT_MAX,
+        &gone,
     )
     .fetch_all(tx.conn())
     .await?;
@@ -285,11 +290,22 @@ pub struct FailedCommand {
     pub kind: CoaKind,
     pub state: CommandState,
     pub finished_at: OffsetDateTime,
-    /// What the NAS or the edge said.
+    /// What the NAS answered, the last time that it was asked.
+    pub answer: Option<NasAnswer>,
+    /// What the edge said of it beyond the NAS's answer.
     pub result: Option<String>,
 }
 
-/// The commands of an edge that came to nothing lately, the last first.
+impl FailedCommand {
+    /// What the NAS said; `None` where it said nothing in time.
+    #[must_use]
+    pub fn said(&self) -> Option<String> {
+        self.answer.filter(|answer| answer.result != NasResult::Timeout).map(NasAnswer::describe)
+    }
+}
+
+/// The commands of an edge that came to nothing lately, the last first. Those that found nobody to move are left out:
+/// there is nothing to see to.
 pub async fn failed(
     tx: &mut OrgTx,
     edge: EdgeId,
@@ -297,16 +313,19 @@ pub async fn failed(
     limit: i64,
 ) -> Result<Vec<FailedCommand>> {
     let org = tx.org().uuid();
+    let gone = gone_causes();
     let rows = sqlx::query!(
         r#"SELECT id, session_id, mac AS "mac: mac_address::MacAddress", kind, state, finished_at AS "finished_at!",
-                  result
+                  answer, error_cause, result
            FROM command
            WHERE org_id = $1 AND edge_id = $2 AND state IN ('failed', 'expired') AND finished_at > $3
+             AND (answer = 'nak' AND error_cause = ANY($5)) IS NOT TRUE
            ORDER BY finished_at DESC LIMIT $4"#,
         org,
         edge.uuid(),
         now - FAILED_WITHIN,
         limit,
+        &gone,
     )
     .fetch_all(tx.conn())
     .await?;
@@ -318,6 +337,7 @@ pub async fn failed(
             kind: row.kind.parse().map_err(|e| StoreError::corrupt("command.kind", e))?,
             state: row.state.parse().map_err(|e| StoreError::corrupt("command.state", e))?,
             finished_at: row.finished_at,
+            answer: read_answer(row.answer.as_deref(), row.error_cause)?,
             result: row.result,
         })
     });
