@@ -1,11 +1,17 @@
 //! What an edge asks.
 
+mod fit;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{EdgeId, Mac, SiteId};
+
+pub use fit::{
+    IDP_ROLE_CHARS_MAX, IDP_ROLES_MAX, LIST_MAX, NAME_CHARS_MAX, SSID_CHARS_MAX, SUBJECT_CHARS_MAX, Unfit,
+};
 
 /// How the client authenticated to the edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

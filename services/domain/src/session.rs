@@ -76,6 +76,9 @@ pub const ENDED_BY_SILENCE: &str = "Lost-Stop";
 /// `terminate_cause` of a session whose NAS started or stopped as a whole, in RADIUS's own word (RFC 2866 5.10).
 pub const ENDED_BY_NAS_RESTART: &str = "NAS-Reboot";
 
+/// A start that is known from its stop alone is told as at most so long ago.
+const BEGAN_BEFORE_MAX: time::Duration = time::Duration::days(1);
+
 /// The longest interval of interim updates that is believed, in seconds.
 const INTERIM_SECONDS_MAX: i64 = 86_400;
 
@@ -212,7 +215,9 @@ impl Stay {
                 self.count(message, newest);
                 self.end(message.at);
                 self.terminate_cause.clone_from(&message.terminate_cause);
-                return vec![message.ended_event()];
+                // The first that is heard of it: its start is late, or lost.
+                let began = first.then(|| message.began_event(self.started_at));
+                return began.into_iter().chain([message.ended_event()]).collect();
             }
             (AccountingStatus::Start | AccountingStatus::Interim, None) => {}
         }
@@ -287,6 +292,16 @@ impl Accounting {
                 "terminate_cause": self.terminate_cause,
             }),
         }
+    }
+
+    /// Of a session whose start was not told before its end.
+    fn began_event(&self, at: OffsetDateTime) -> Event {
+        let event = self.event(EventKind::NacSessionStarted, "Session started".to_owned());
+        // As far back as there is room for history.
+        let at = at.max(self.at - BEGAN_BEFORE_MAX);
+        // An event is looked for where its id says that it is.
+        let id = EventId(uuid_of(at, &format!("{}/{}", self.id, event.kind)));
+        Event { at, id, ..event }
     }
 
     fn ended_event(&self) -> Event {

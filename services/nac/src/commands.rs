@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -217,12 +218,13 @@ pub(crate) async fn commands(
 pub(crate) async fn acknowledge(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<StatusCode, Problem> {
     let (answer, said) = fields::read(&body, read_ack)?;
     let Some(answer) = answer else { return Err(Problem::invalid(Vec::new())) };
-    let Ok(id) = id.parse::<CommandId>() else { return Err(Problem::not_found("command")) };
+    let id = id.ok().and_then(|Path(id)| id.parse::<CommandId>().ok());
+    let Some(id) = id else { return Err(Problem::not_found("command")) };
     let said = said.as_deref();
     let write = async {
         let mut tx = shared.store.org(caller.org).await?;

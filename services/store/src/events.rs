@@ -268,6 +268,10 @@ pub async fn ensure_partitions(store: &Store, now: OffsetDateTime) -> Result<()>
     let mut tx = store.system().await?;
     let day = |days| now.date().checked_add(Duration::days(days)).unwrap_or(now.date());
     let days: Vec<Date> = (-DAYS_BEHIND..=DAYS_AHEAD).map(day).collect();
+    // In a statement of its own: who waited for another process sees the tables that it made from the next one on.
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtext('ensure_event_partition'))::text AS held")
+        .fetch_all(tx.conn())
+        .await?;
     sqlx::query!("SELECT ensure_event_partition(day)::text FROM unnest($1::date[]) AS day", &days)
         .fetch_all(tx.conn())
         .await?;

@@ -3,7 +3,10 @@
 use domain::decision::{Answer, Decision, Redirect, RuleRef};
 use domain::device::ComplianceState;
 use domain::radius::{self, RadiusAttribute};
-use domain::request::{AccessRequest, Certificate, Nas};
+use domain::request::{
+    AccessRequest, Certificate, IDP_ROLE_CHARS_MAX, IDP_ROLES_MAX, LIST_MAX, NAME_CHARS_MAX, Nas,
+    SSID_CHARS_MAX, SUBJECT_CHARS_MAX,
+};
 use domain::resolver::{MatchKey, MatchStrength};
 use domain::{DeviceId, EdgeId, SessionId, SiteId};
 use serde::Serialize;
@@ -13,16 +16,6 @@ use utoipa::ToSchema;
 
 use crate::fields::Fields;
 use crate::schema;
-
-/// RADIUS attributes hold 253 octets.
-const NAME_CHARS_MAX: usize = 253;
-const SSID_CHARS_MAX: usize = 64;
-const SUBJECT_CHARS_MAX: usize = 2_048;
-/// Entries in a list.
-const LIST_MAX: usize = 32;
-/// An identity provider names up to 200 groups in a token; more are a link to more.
-const IDP_ROLES_MAX: usize = 256;
-const IDP_ROLE_CHARS_MAX: usize = 256;
 
 /// What an edge asks. All of it is optional: what the edge does not know is left out, or null, or "". Fields that are
 /// not listed are ignored.

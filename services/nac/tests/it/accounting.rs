@@ -99,7 +99,7 @@ async fn accounting_of_an_unknown_session_is_kept() {
     let ended: time::OffsetDateTime =
         sqlx::query_scalar("SELECT ended_at FROM session").fetch_one(&world.admin).await.unwrap();
     assert_eq!(ended, world.now());
-    assert_eq!(world.history(&tenant).await, ["NAC_SESSION_ENDED"]);
+    assert_eq!(world.history(&tenant).await, ["NAC_SESSION_STARTED", "NAC_SESSION_ENDED"]);
     // Nothing was decided, so nothing can be re-decided.
     let mut tx = world.store.org(tenant.org).await.unwrap();
     assert!(store::sessions::active_page(&mut tx, None, 10).await.unwrap().is_empty());

@@ -27,7 +27,7 @@ async fn all_that_is_wrong_is_told_at_once() {
         "nas": {"ip": "300.1.1.1", "identifier": [], "vendor": true, "port_type": "radio", "port_id": {}},
         "cert": {
             "cn": 1, "subject": long, "issuer": "\n", "serial": false, "not_after": "tomorrow",
-            "san_uri": "one", "san_dns": ["ok", 2, long], "san_upn": {}, "san_email": vec!["x"; 33],
+            "san_uri": "one", "san_dns": ["ok", 2, long], "san_upn": {}, "san_email": vec!["x"; 65],
             "ekus": "1.3.6.1.5.5.7.3.2", "template": 1,
         },
     });

@@ -29,7 +29,8 @@ pub struct Asked {
 /// Reads an access request out of a packet.
 ///
 /// # Errors
-/// Where the certificate's attributes cannot all be read: half of a certificate is none.
+/// Where the certificate's attributes cannot all be read: half of a certificate is none; and where a text is longer than
+/// it can be.
 pub fn read(attributes: &Attributes, edge: EdgeId, site: SiteId) -> Result<Asked, Unreadable> {
     attributes.all_readable(CERTIFICATE)?;
     let mac = mac(attributes);
@@ -52,6 +53,7 @@ pub fn read(attributes: &Attributes, edge: EdgeId, site: SiteId) -> Result<Asked
         cert,
         ..AccessRequest::bare(edge, site)
     };
+    request.check_fit().map_err(|unfit| Unreadable::Attribute(unfit.field.to_owned()))?;
     Ok(Asked { request, session_key: session_key(attributes) })
 }
 
