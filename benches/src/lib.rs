@@ -117,6 +117,7 @@ pub fn record(policy: &CompiledPolicy, rules: u32, client: u32) -> DecisionRecor
         keys: Vec::new(),
         request,
         offline: false,
+        ask: None,
         told_at: None,
     }
 }

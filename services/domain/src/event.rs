@@ -105,6 +105,10 @@ pub struct DecisionRecord {
     /// The edge decided it from its bundle, because the cloud was away.
     #[serde(rename = "decided_offline", default, skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
+    /// The edge's name of what it asked the cloud. An offline decision that bears it stands in the place of the one
+    /// that the cloud made of the same ask, which nobody heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<uuid::Uuid>,
     /// When the cloud was told, where the edge's clock ran ahead of it.
     #[serde(with = "time::serde::rfc3339::option", default, skip_serializing_if = "Option::is_none")]
     pub told_at: Option<OffsetDateTime>,

@@ -83,7 +83,8 @@ async fn authorize(
     body: Bytes,
 ) -> Result<Response, Problem> {
     shared.reporter.asked_by(&headers);
-    match shared.cloud.ask(AUTHORIZE, body.clone(), shared.limits.answer_timeout()).await {
+    let (reply, ask) = shared.decide(AUTHORIZE, &body).await;
+    match reply {
         // The cloud itself could read nothing: the bundle knows better.
         Reply::Said(said) if !is_blind(&said) => {
             return Ok(response(shared.keep_unrecorded(said, &MARKS).await));
@@ -100,7 +101,7 @@ async fn authorize(
     let session = session_id(shared.org, place.edge, &key);
     let answer = place.decide(&request, id, now);
     let vendor = request.nas.vendor.clone();
-    let recorded = shared.record(&request, &answer, &key).await;
+    let recorded = shared.record(&request, &answer, &key, ask).await;
     let mut told = serde_json::to_value(write_answer(&answer, vendor.as_deref(), Some(session), recorded))
         .map_err(|_| Problem::internal())?;
     told["decided_offline"] = Value::Bool(true);
@@ -113,7 +114,8 @@ async fn radius_authorize(
     body: Bytes,
 ) -> Result<Response, Problem> {
     shared.reporter.asked_by(&headers);
-    match shared.cloud.ask(RADIUS_AUTHORIZE, body.clone(), shared.limits.answer_timeout()).await {
+    let (reply, ask) = shared.decide(RADIUS_AUTHORIZE, &body).await;
+    match reply {
         Reply::Said(said) => return Ok(response(shared.keep_unrecorded(said, &RADIUS_MARKS).await)),
         Reply::Revoked(said) => return Ok(response(said)),
         Reply::Away => {}
@@ -131,7 +133,7 @@ async fn radius_authorize(
         return Err(Problem::unavailable("not_in_bundle", "Nothing is known of this client here.", 1));
     }
     let (vendor, name) = (asked.request.nas.vendor.clone(), asked.request.user_name.clone());
-    let recorded = shared.record(&asked.request, &answer, &key).await;
+    let recorded = shared.record(&asked.request, &answer, &key, ask).await;
     let mut told = rest_answer::write(&answer, vendor.as_deref(), Some(&key), recorded);
     rest_answer::name_client(&mut told, name.as_deref(), attributes.first("User-Name"));
     told["control:Gatehouse-Decided-Offline"] = json!({"op": ":=", "do_xlat": false, "value": "yes"});
@@ -237,10 +239,17 @@ impl Shared {
         self.ids.make(self.clock.now())
     }
 
-    /// Keeps a decision that was made here, for the cloud. `false`: it could not be kept.
-    async fn record(&self, request: &AccessRequest, answer: &Answer, key: &str) -> bool {
+    /// Asks the cloud. With the name of the ask, where it may have been heard.
+    async fn decide(&self, path: &str, body: &Bytes) -> (Reply, Option<Uuid>) {
+        let ask = self.ids.uuid(self.clock.now());
+        self.cloud.decide(path, ask, body.clone(), self.limits.answer_timeout()).await
+    }
+
+    /// Keeps a decision that was made here, for the cloud, with the name of what that was asked before. `false`: it could
+    /// not be kept.
+    async fn record(&self, request: &AccessRequest, answer: &Answer, key: &str, ask: Option<Uuid>) -> bool {
         self.reporter.decided_offline(answer.at);
-        match events::decision(request, answer, key) {
+        match events::decision(request, answer, key, ask) {
             Ok(event) => self.keep(event, &answer.id.to_string()).await,
             Err(error) => {
                 tracing::error!(%error, decision = %answer.id, "a decision cannot be written as an event");

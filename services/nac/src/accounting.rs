@@ -17,6 +17,7 @@ use wire::fields::{self, Fields};
 
 use crate::auth::{Caller, store_away};
 use crate::authorize::overloaded;
+use crate::record::Fate;
 use crate::{Shared, openapi};
 
 const NAME_CHARS_MAX: usize = 253;
@@ -76,12 +77,23 @@ pub(crate) async fn accounting(
     let message = fields::read(&body, |fields| read_message(fields, caller, now, &shared))?;
     // Nothing is missing where no problem was found.
     let Some(message) = message else { return Err(Problem::invalid(Vec::new())) };
+    keep(&shared, message).await
+}
+
+/// Records a message, and answers for it.
+pub(crate) async fn keep(shared: &Shared, message: Accounting) -> Result<StatusCode, Problem> {
     match shared.recorder.record(SpilledRecord::Accounting(Box::new(message))).await {
-        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(Fate::Kept) => Ok(StatusCode::NO_CONTENT),
         // The edge keeps it and sends it again: that is what its detail file is for.
-        Ok(false) => Err(store_away()),
+        Ok(Fate::Lost) => Err(store_away()),
+        Ok(Fate::Refused) => Err(not_storable()),
         Err(_) => Err(overloaded()),
     }
+}
+
+/// What the database takes in no case: told again, it would be refused again.
+fn not_storable() -> Problem {
+    Problem::invalid(Vec::new()).field("", "not_storable", "this cannot be kept, and is not to be sent again")
 }
 
 fn read_message(

@@ -17,10 +17,12 @@ use httpkit::{Json, Problem};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tracing::Instrument;
+use uuid::Uuid;
 use wire::authorize::{AuthorizeAnswer, AuthorizeRequest, read_request, write_answer};
 use wire::{events, fields};
 
 use crate::auth::{Caller, MaybeCaller};
+use crate::record::Fate;
 use crate::{Shared, openapi};
 
 /// Decides what a client may have, and records it before the answer leaves.
@@ -29,9 +31,14 @@ use crate::{Shared, openapi};
     path = "/v1/nac/authorize",
     tag = "nac",
     operation_id = "authorize",
-    params(("Gatehouse-Tells-Later" = Option<String>, Header,
-        description = "Whatever it says: where the decision cannot be recorded, the answer holds it as `unrecorded`, an \
-            event that `/v1/nac/events` takes later")),
+    params(
+        ("Gatehouse-Tells-Later" = Option<String>, Header,
+            description = "Whatever it says: where the decision cannot be recorded, the answer holds it as \
+                `unrecorded`, an event that `/v1/nac/events` takes later"),
+        ("Gatehouse-Ask" = Option<String>, Header,
+            description = "A UUID, the edge's name of what it asks. Where it hears nothing in time and decides by \
+                itself, its event bears the same `ask`, and counts in the place of what was decided here"),
+    ),
     request_body(content = AuthorizeRequest, examples(
         ("certificate" = (summary = "EAP-TLS with an Intune certificate", value = json!(openapi::certificate_example()))),
         ("mab" = (summary = "MAC authentication on a switch port", value = json!(openapi::mab_example()))),
@@ -59,15 +66,12 @@ pub(crate) async fn authorize(
             let request = fields::read(&body, |fields| read_request(fields, caller.edge, caller.site))?;
             let span =
                 tracing::info_span!("decision", decision_id = %id, org = %caller.org, edge = %caller.edge);
-            let asked = Asked { request, tells_later: tells_later(&headers), id, now, started };
+            let asked = Asked { request, manner: Manner::of(&headers), id, now, started };
             decided(&shared, caller.org, asked).instrument(span).await.map(Json)
         }
         MaybeCaller::NobodyKnows => {
-            let nobody = Caller {
-                org: OrgId(uuid::Uuid::nil()),
-                edge: uuid::Uuid::nil().into(),
-                site: uuid::Uuid::nil().into(),
-            };
+            let nobody =
+                Caller { org: OrgId(Uuid::nil()), edge: Uuid::nil().into(), site: Uuid::nil().into() };
             fields::read(&body, |fields| read_request(fields, nobody.edge, nobody.site))?;
             // Nobody can say whether this edge may ask; a denial gives nothing away.
             let answer = unavailable(id, now);
@@ -80,27 +84,38 @@ pub(crate) async fn authorize(
 /// What an edge asks, and when.
 struct Asked {
     request: AccessRequest,
-    tells_later: bool,
+    manner: Manner,
     id: DecisionId,
     now: OffsetDateTime,
     started: Instant,
 }
 
 async fn decided(shared: &Shared, org: OrgId, asked: Asked) -> Result<AuthorizeAnswer, Problem> {
-    let Asked { request, tells_later, id, now, started } = asked;
+    let Asked { request, manner, id, now, started } = asked;
     let (answer, keys) = decide(shared, org, &request, id, now).await;
     let answer = answer.unwrap_or_else(|| unavailable(id, now));
     let key = session_key(request.session_id.as_deref(), request.mac);
-    let deciding = Deciding { request, answer, keys, tells_later };
+    let deciding = Deciding { request, answer, keys, manner };
     let Recorded { record, recorded, unrecorded } = record(shared, org, deciding, key, started).await?;
     let vendor = record.request.nas.vendor.as_deref();
     let told = write_answer(&record.answer, vendor, Some(record.session), recorded);
     Ok(AuthorizeAnswer { unrecorded, ..told })
 }
 
-/// Whether the edge tells later what cannot be recorded now.
-pub(crate) fn tells_later(headers: &HeaderMap) -> bool {
-    headers.contains_key(events::TELLS_LATER)
+/// How an edge asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner {
+    /// It tells later what cannot be recorded now.
+    tells_later: bool,
+    /// Its name of what it asks: should it hear nothing in time, what it then decides by itself counts.
+    ask: Option<Uuid>,
+}
+
+impl Manner {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let ask = headers.get(events::ASK).and_then(|ask| ask.to_str().ok()?.parse().ok());
+        Self { tells_later: headers.contains_key(events::TELLS_LATER), ask }
+    }
 }
 
 /// Gathers what a decision needs, and decides: `None` where it could be read nowhere. With the keys under which the
@@ -131,8 +146,7 @@ pub(crate) struct Deciding {
     pub request: AccessRequest,
     pub answer: Answer,
     pub keys: Vec<LookupKey>,
-    /// The edge tells it later where it cannot be recorded now.
-    pub tells_later: bool,
+    pub manner: Manner,
 }
 
 /// A decision, and whether it is kept.
@@ -148,7 +162,7 @@ pub(crate) struct Recorded {
 pub(crate) async fn record(
     shared: &Shared,
     org: OrgId,
-    Deciding { request, answer, keys, tells_later }: Deciding,
+    Deciding { request, answer, keys, manner }: Deciding,
     session_key: Option<String>,
     started: Instant,
 ) -> Result<Recorded, Problem> {
@@ -163,15 +177,18 @@ pub(crate) async fn record(
         answer,
         keys,
         offline: false,
+        ask: manner.ask,
         told_at: None,
     });
-    let recorded =
+    let fate =
         shared.recorder.record(SpilledRecord::Decision(record.clone())).await.map_err(|_| overloaded())?;
+    let recorded = fate == Fate::Kept;
     let decision = &record.answer.decision;
     shared.metrics.decision(decision, started.elapsed());
     shared.seen.decided(org, record.request.edge, decision.outcome.permit, record.answer.at);
     tracing::debug!(permit = decision.outcome.permit, reason = decision.reason.as_str(), recorded, "decided");
-    let unrecorded = match tells_later && !recorded {
+    // What is refused now would be refused then, too.
+    let unrecorded = match manner.tells_later && fate == Fate::Lost {
         true => event_of(&record),
         false => None,
     };
@@ -183,7 +200,7 @@ pub(crate) async fn record(
 
 /// A decision as [`crate::events`] takes it.
 fn event_of(record: &DecisionRecord) -> Option<Value> {
-    let event = events::decision(&record.request, &record.answer, &record.session_key);
+    let event = events::decision(&record.request, &record.answer, &record.session_key, None);
     event.inspect_err(|error| tracing::error!(%error, "a decision cannot be written as an event")).ok()
 }
 

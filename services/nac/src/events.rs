@@ -21,14 +21,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::auth::{Caller, store_away};
 use crate::authorize::overloaded;
+use crate::record::Fate;
 use crate::{Shared, openapi};
 
 /// An edge's clock may run ahead by this.
 const AHEAD_MAX: time::Duration = time::Duration::hours(1);
 const KEY_CHARS_MAX: usize = 253;
+/// Names of an answer, by which events and sessions are found: what is kept of Intune's has no more (`microsoft`).
+const ANSWER_NAME_CHARS_MAX: usize = 256;
+/// No other text of an answer is longer.
+const TEXT_CHARS_MAX: usize = 4_096;
 
 /// What was taken.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,6 +51,8 @@ pub struct EventsAnswer {
 struct Decided {
     id: DecisionId,
     session_key: String,
+    #[serde(default)]
+    ask: Option<Uuid>,
     request: Value,
     answer: Answer,
 }
@@ -56,7 +64,8 @@ struct Decided {
     tag = "nac",
     operation_id = "events",
     request_body(content = Object, description = "`events`: each with `type` `decision`, the edge's own `id` (a UUID of \
-        version 7 whose time is the decision's), the session's name, the request, and the answer with its trace",
+        version 7 whose time is the decision's), the session's name, the request, and the answer with its trace; \
+        with `ask` where the cloud was asked first and not heard (`Gatehouse-Ask`)",
         examples(("decision" = (summary = "A denial", value = json!(openapi::events_example()))))),
     responses(
         (status = 200, description = "What was taken, and what cannot be", body = EventsAnswer),
@@ -84,22 +93,31 @@ pub(crate) async fn events(
         // Each a moment after the one before, so that the last of a session is the last.
         let told_at = now - time::Duration::microseconds(i64::try_from(events.len() - n).unwrap_or(0));
         match read(event, caller, (now, told_at), &shared) {
-            Ok(record) => records.push(record),
-            Err((code, why)) => refused.push(FieldProblem::new(format!("events[{n}]"), code, why)),
+            Ok(record) => records.push((n, record)),
+            Err((code, why)) => refused.push(problem(n, code, why)),
         }
     }
-    let taken = records.len();
-    let kept =
-        records.into_iter().map(|record| shared.recorder.record(SpilledRecord::Decision(Box::new(record))));
-    for kept in futures::future::join_all(kept).await {
-        match kept {
-            Ok(true) => {}
+    let mut taken = 0;
+    let fates = records.into_iter().map(|(n, record)| {
+        let recorded = shared.recorder.record(SpilledRecord::Decision(Box::new(record)));
+        async move { (n, recorded.await) }
+    });
+    for (n, fate) in futures::future::join_all(fates).await {
+        match fate {
+            Ok(Fate::Kept) => taken += 1,
+            Ok(Fate::Refused) => {
+                refused.push(problem(n, "not_storable", "it cannot be kept".to_owned()));
+            }
             // Told again, what was kept already stays once.
-            Ok(false) => return Err(store_away()),
+            Ok(Fate::Lost) => return Err(store_away()),
             Err(_) => return Err(overloaded()),
         }
     }
     Ok(Json(EventsAnswer { taken, refused }))
+}
+
+fn problem(n: usize, code: &str, why: String) -> FieldProblem {
+    FieldProblem::new(format!("events[{n}]"), code, why)
 }
 
 fn read(
@@ -111,13 +129,15 @@ fn read(
     if event["type"] != "decision" {
         return Err(("unknown_type", "use decision".to_owned()));
     }
-    let Decided { id, session_key, mut request, answer } =
+    let Decided { id, session_key, ask, mut request, answer } =
         serde_json::from_value(event.clone()).map_err(|error| ("invalid_value", error.to_string()))?;
     // Whose they are, the credential says.
     request["edge"] = json!(caller.edge);
     request["site"] = json!(caller.site);
     let request: AccessRequest =
         serde_json::from_value(request).map_err(|error| ("invalid_value", format!("request: {error}")))?;
+    request.check_fit().map_err(|unfit| ("invalid_value", format!("request: {unfit}")))?;
+    check_answer(&answer, &event["answer"])?;
     let at = answer.at;
     if answer.id != id || uuid_time(id.uuid()).is_none_or(|told| (told - at).abs() > time::Duration::SECOND) {
         return Err(("invalid_id", "a UUID of version 7 whose time is the answer's".to_owned()));
@@ -143,6 +163,39 @@ fn read(
         answer,
         keys,
         offline: true,
+        ask,
         told_at,
     })
+}
+
+/// An answer was made from what the cloud knows, but has been on an edge's disk meanwhile: that the database can hold it.
+fn check_answer(answer: &Answer, written: &Value) -> Result<(), (&'static str, String)> {
+    let names = [
+        answer.found.device_name.as_deref(),
+        answer.decision.rule.as_ref().map(|rule| rule.name.as_str()),
+        answer.decision.outcome.vlan.as_deref(),
+        answer.decision.outcome.role.as_deref(),
+    ];
+    if names.into_iter().flatten().any(|name| name.chars().nth(ANSWER_NAME_CHARS_MAX).is_some()) {
+        let why = format!("answer: names have {ANSWER_NAME_CHARS_MAX} characters at most");
+        return Err(("invalid_value", why));
+    }
+    if !holds_texts(written) {
+        return Err((
+            "invalid_value",
+            format!("answer: texts have no NUL and {TEXT_CHARS_MAX} characters at most"),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether PostgreSQL can hold every text.
+fn holds_texts(value: &Value) -> bool {
+    let holds = |text: &str| !text.contains('\0') && text.chars().nth(TEXT_CHARS_MAX).is_none();
+    match value {
+        Value::String(text) => holds(text),
+        Value::Array(values) => values.iter().all(holds_texts),
+        Value::Object(fields) => fields.iter().all(|(name, value)| holds(name) && holds_texts(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
 }

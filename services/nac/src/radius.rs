@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use cache::SpilledRecord;
 use domain::radius::rest::accounting::{self, Message, Restart, Told};
 use domain::radius::rest::{Attributes, Unreadable, answer, request};
 use domain::session::{Accounting, happened_at, session_id};
@@ -20,8 +19,9 @@ use time::OffsetDateTime;
 use tracing::Instrument;
 use wire::events;
 
+use crate::accounting::keep;
 use crate::auth::{Caller, store_away};
-use crate::authorize::{Deciding, Recorded, decide, overloaded, record, tells_later};
+use crate::authorize::{Deciding, Manner, Recorded, decide, record};
 use crate::gate::GateError;
 use crate::{Shared, openapi};
 
@@ -68,7 +68,7 @@ pub(crate) async fn authorize(
         let (answer, keys) = decide(&shared, caller.org, &asked.request, id, now).await;
         // What was decided before is better than a denial that knows nothing.
         let answer = answer.ok_or_else(store_away)?;
-        let deciding = Deciding { request: asked.request, answer, keys, tells_later: tells_later(&headers) };
+        let deciding = Deciding { request: asked.request, answer, keys, manner: Manner::of(&headers) };
         let Recorded { record, recorded, unrecorded } =
             record(&shared, caller.org, deciding, asked.session_key, started).await?;
         let vendor = record.request.nas.vendor.as_deref();
@@ -110,11 +110,7 @@ pub(crate) async fn accounting(
     match accounting::read(&attributes) {
         Told::Session(message) => {
             let message = accounted(*message, caller, shared.clock.now(), &shared);
-            match shared.recorder.record(SpilledRecord::Accounting(Box::new(message))).await {
-                Ok(true) => Ok(StatusCode::NO_CONTENT),
-                Ok(false) => Err(store_away()),
-                Err(_) => Err(overloaded()),
-            }
+            keep(&shared, message).await
         }
         Told::NasRestarted(restart) => restarted(&shared, caller, &restart).await,
         Told::Nothing => Ok(StatusCode::NO_CONTENT),

@@ -158,6 +158,17 @@ impl Writer {
     }
 }
 
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is in PostgreSQL, or on its way there.
+    Kept,
+    /// Neither PostgreSQL nor Redis could be reached: it is to be told again.
+    Lost,
+    /// PostgreSQL takes it in no case: it is not to be told again.
+    Refused,
+}
+
 /// What became of a batch.
 #[derive(Debug)]
 pub enum Recorded {

@@ -15,12 +15,12 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::NacConfig;
-use crate::record::{Batch, Recorded, Writer, org_of};
+use crate::record::{Batch, Fate, Recorded, Writer, org_of};
 
 /// A record, and where to say whether it is kept.
 struct Item {
     record: SpilledRecord,
-    reply: oneshot::Sender<bool>,
+    reply: oneshot::Sender<Fate>,
 }
 
 /// The queue is full, or the process ends.
@@ -38,11 +38,11 @@ pub fn start(config: &NacConfig, writer: &Writer) -> (Recorder, Vec<JoinHandle<(
 }
 
 impl Recorder {
-    /// Records, and says whether it is kept: `false` where neither PostgreSQL nor Redis would take it.
-    pub async fn record(&self, record: SpilledRecord) -> Result<bool, Overloaded> {
+    /// Records, and says what became of it.
+    pub async fn record(&self, record: SpilledRecord) -> Result<Fate, Overloaded> {
         let (reply, replied) = oneshot::channel();
         self.0.add(Item { record, reply })?;
-        Ok(replied.await.unwrap_or(false))
+        Ok(replied.await.unwrap_or(Fate::Lost))
     }
 
     /// Takes no more; what waits is still written.
@@ -172,8 +172,8 @@ impl Drop for Taken<'_> {
 #[derive(Default)]
 struct Group {
     batch: Batch,
-    decisions: Vec<oneshot::Sender<bool>>,
-    accounting: Vec<oneshot::Sender<bool>>,
+    decisions: Vec<oneshot::Sender<Fate>>,
+    accounting: Vec<oneshot::Sender<Fate>>,
 }
 
 impl Group {
@@ -187,24 +187,28 @@ impl Group {
 
     async fn write(self, org: OrgId, writer: &Writer) {
         let replies = self.decisions.into_iter().chain(self.accounting);
-        let kept = match writer.record(org, self.batch).await {
-            Recorded::Kept => true,
-            Recorded::Lost => false,
+        let fate = match writer.record(org, self.batch).await {
+            Recorded::Kept => Fate::Kept,
+            Recorded::Lost => Fate::Lost,
             Recorded::Refused(batch) if batch.len() > 1 => {
                 // One of them is to blame, and the others shall not suffer for it.
                 for (record, reply) in batch.records().zip(replies) {
                     let mut alone = Batch::default();
                     alone.add(record);
-                    let kept = matches!(writer.record(org, alone).await, Recorded::Kept);
-                    let _ = reply.send(kept);
+                    let fate = match writer.record(org, alone).await {
+                        Recorded::Kept => Fate::Kept,
+                        Recorded::Lost => Fate::Lost,
+                        Recorded::Refused(_) => Fate::Refused,
+                    };
+                    let _ = reply.send(fate);
                 }
                 return;
             }
-            Recorded::Refused(_) => false,
+            Recorded::Refused(_) => Fate::Refused,
         };
         for reply in replies {
             // Whoever asked may have hung up.
-            let _ = reply.send(kept);
+            let _ = reply.send(fate);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sessions: what was decided of a client, and what accounting says of its stay.
 
 mod restart;
+mod unheard;
 
 use std::collections::HashMap;
 
@@ -22,6 +23,7 @@ use crate::events::mac_column;
 use crate::{OrgTx, Result};
 
 pub use restart::end_of_nas;
+pub use unheard::is_unheard;
 
 /// A session that is open and was decided: what CoA planning looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +39,14 @@ pub struct ActiveSession {
     pub decided_at: OffsetDateTime,
 }
 
-/// Writes what was decided. A later decision of a session is never replaced by an earlier one; a permit opens a
-/// session again that ended before it, a denial ends it.
+/// Writes what was decided. A later decision of a session is never replaced by an earlier one, unless nobody heard it; a
+/// permit opens a session again that ended before it, a denial ends it.
 pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Result<()> {
     let org = tx.org().uuid();
+    let unheard = unheard::withdraw(tx, records).await?;
     // The last decision of each session, in the order of ids, so that two processes cannot wait for each other.
     let mut latest: HashMap<SessionId, &DecisionRecord> = HashMap::with_capacity(records.len());
-    for &record in records {
+    for &record in records.iter().filter(|record| !unheard.is_of(record)) {
         let held = latest.entry(record.session).or_insert(record);
         if (held.counts_from(), held.answer.id) < (record.counts_from(), record.answer.id) {
             *held = record;
@@ -75,6 +78,8 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Resu
     let version: Vec<Option<i32>> = rows.iter().map(|r| r.answer.decision.policy_version).collect();
     // Arrays of arrays do not unnest: the keys travel as JSON.
     let keys: Vec<Json<&[LookupKey]>> = rows.iter().map(|r| Json(r.keys.as_slice())).collect();
+    let ask: Vec<Option<Uuid>> = rows.iter().map(|r| r.ask.filter(|_| !r.offline)).collect();
+    let unheard: Vec<Json<&[Uuid]>> = rows.iter().map(|r| Json(unheard.asks(r.session))).collect();
     let ended: Vec<Option<OffsetDateTime>> =
         rows.iter().map(|r| (!r.answer.decision.outcome.permit).then(|| r.counts_from())).collect();
 
@@ -82,19 +87,20 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Resu
         "INSERT INTO session AS s (org_id, id, edge_id, site_id, session_key, mac, user_name, ssid, auth_type,
                               decision_id, decided_at, request, outcome, rule_name, verdict, match_strength, link_id,
                               device_id, device_name, policy_version, lookup_keys, started_at, ended_at,
-                              terminate_cause)
+                              terminate_cause, ask_id, unheard)
          SELECT $1, d.id, d.edge_id, d.site_id, d.session_key, d.mac, d.user_name, d.ssid, d.auth_type,
                 d.decision_id, d.decided_at, d.request, d.outcome, d.rule_name, d.verdict, d.match_strength,
                 d.link_id, d.device_id, d.device_name, d.policy_version,
                 ARRAY(SELECT jsonb_array_elements_text(d.lookup_keys)), d.decided_at, d.ended_at,
-                CASE WHEN d.ended_at IS NOT NULL THEN $23 END
+                CASE WHEN d.ended_at IS NOT NULL THEN $23 END, d.ask_id,
+                ARRAY(SELECT jsonb_array_elements_text(d.unheard)::uuid)
          FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::macaddr[], $7::text[], $8::text[],
                      $9::text[], $10::uuid[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::text[],
                      $15::text[], $16::text[], $17::uuid[], $18::uuid[], $19::text[], $20::integer[], $21::jsonb[],
-                     $22::timestamptz[])
+                     $22::timestamptz[], $24::uuid[], $25::jsonb[])
               AS d(id, edge_id, site_id, session_key, mac, user_name, ssid, auth_type, decision_id, decided_at,
                    request, outcome, rule_name, verdict, match_strength, link_id, device_id, device_name,
-                   policy_version, lookup_keys, ended_at)
+                   policy_version, lookup_keys, ended_at, ask_id, unheard)
          ON CONFLICT (org_id, id) DO UPDATE SET
              mac = coalesce(excluded.mac, s.mac), user_name = coalesce(excluded.user_name, s.user_name),
              ssid = coalesce(excluded.ssid, s.ssid), auth_type = coalesce(excluded.auth_type, s.auth_type),
@@ -102,7 +108,7 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Resu
              outcome = excluded.outcome, rule_name = excluded.rule_name, verdict = excluded.verdict,
              match_strength = excluded.match_strength, link_id = excluded.link_id, device_id = excluded.device_id,
              device_name = excluded.device_name, policy_version = excluded.policy_version,
-             lookup_keys = excluded.lookup_keys,
+             lookup_keys = excluded.lookup_keys, ask_id = excluded.ask_id,
              -- A permit after the end begins a new stay.
              started_at = CASE WHEN excluded.ended_at IS NULL AND s.ended_at < excluded.decided_at
                                THEN excluded.decided_at ELSE s.started_at END,
@@ -122,7 +128,8 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Resu
              ended_at = CASE WHEN excluded.ended_at IS NOT NULL THEN greatest(s.ended_at, excluded.ended_at)
                              WHEN s.ended_at < excluded.decided_at THEN NULL
                              ELSE s.ended_at END
-         WHERE s.decided_at IS NULL OR s.decided_at < excluded.decided_at",
+         WHERE (s.decided_at IS NULL OR s.decided_at < excluded.decided_at)
+           AND (excluded.ask_id IS NULL OR excluded.ask_id <> ALL (s.unheard))",
         org,
         &id,
         &edge,
@@ -146,6 +153,8 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Resu
         &keys as &[Json<&[LookupKey]>],
         &ended as &[Option<OffsetDateTime>],
         ENDED_BY_DENIAL,
+        &ask as &[Option<Uuid>],
+        &unheard as &[Json<&[Uuid]>],
     )
     .execute(tx.conn())
     .await?;

@@ -3,6 +3,7 @@
 use domain::decision::Answer;
 use domain::request::AccessRequest;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 pub const PATH: &str = "/v1/nac/events";
 /// Events in one body, unless the cloud is configured otherwise.
@@ -13,16 +14,23 @@ pub const TELLS_LATER: &str = "gatehouse-tells-later";
 /// … under this name, as an event.
 pub const UNRECORDED: &str = "unrecorded";
 
-/// A decision, under the id that it was answered with, with all that it was made from.
+/// The edge's name of what it asks (a UUID). Where it then decides by itself because nothing was heard in time, its event
+/// bears the name as `ask`: what the cloud may have decided all the same, nobody was told.
+pub const ASK: &str = "gatehouse-ask";
+
+/// A decision, under the id that it was answered with, with all that it was made from. `ask`: what the cloud was asked
+/// before, without being heard.
 pub fn decision(
     request: &AccessRequest,
     answer: &Answer,
     session_key: &str,
+    ask: Option<Uuid>,
 ) -> Result<Value, serde_json::Error> {
     Ok(json!({
         "type": "decision",
         "id": answer.id,
         "session_key": session_key,
+        "ask": ask,
         "request": serde_json::to_value(request)?,
         "answer": serde_json::to_value(answer)?,
     }))

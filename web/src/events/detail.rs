@@ -29,6 +29,8 @@ struct Page {
     versions: String,
     row: EventRow,
     decision: Option<(Box<DecisionRecord>, Explained)>,
+    /// It came too late for its edge.
+    unheard: bool,
     /// What was recorded of other kinds.
     facts: Vec<(String, String)>,
     /// What else happened in the session, newest first.
@@ -48,6 +50,11 @@ pub(super) async fn get(
     let is_decision = matches!(kind, Ok(EventKind::NacClientPermit | EventKind::NacClientDeny));
     let record: Option<DecisionRecord> =
         if is_decision { serde_json::from_value(detail.clone()).ok() } else { None };
+    let ask = record.as_ref().filter(|record| !record.offline).and_then(|record| record.ask);
+    let unheard = match (row.session, ask) {
+        (Some(session), Some(ask)) => store::sessions::is_unheard(&mut tx, session, ask).await?,
+        _ => false,
+    };
     let sites = store::edges::list_sites(&mut tx).await?;
     let sites: HashMap<_, _> = sites.into_iter().map(|site| (site.id, site.name)).collect();
     let org = store::orgs::get(&mut tx).await?.ok_or(PageError::NotFound)?;
@@ -83,6 +90,7 @@ pub(super) async fn get(
         versions: member.path("auth-policies/versions"),
         facts: if decision.is_none() { facts("", &detail) } else { Vec::new() },
         decision,
+        unheard,
         row,
         around,
         raw: serde_json::to_string_pretty(&detail).unwrap_or_default(),

@@ -349,3 +349,32 @@ async fn a_decision_is_explained_condition_by_condition() {
     let permit = browser.get(&format!("/orgs/{}/events/{}", tenant.org, tenant.events[0])).await;
     permit.has("Permitted by rule 1").has("Tunnel-Private-Group-Id").has("san-uri").has("15 min before");
 }
+
+/// Of two decisions of one moment, the page says which one the client got.
+#[tokio::test]
+async fn an_answer_that_nobody_heard_says_so() {
+    let world = World::new().await;
+    let (tenant, browser) = world.tenant("Contoso", "", 20, 6).await;
+    let page = |event: usize| format!("/orgs/{}/events/{}", tenant.org, tenant.events[event]);
+    let ask = "0193a000-0000-7000-8000-000000000001";
+    for (event, detail) in
+        [(0, serde_json::json!({"ask": ask})), (1, serde_json::json!({"decided_offline": true}))]
+    {
+        sqlx::query("UPDATE event SET detail = detail || $2 WHERE id = $1")
+            .bind(tenant.events[event].uuid())
+            .bind(detail)
+            .execute(&world.admin)
+            .await
+            .unwrap();
+    }
+    let before = browser.get(&page(0)).await;
+    assert!(!before.is(200).body.contains("Nobody heard this answer"));
+    sqlx::query("UPDATE session SET unheard = ARRAY[$1::uuid]")
+        .bind(ask)
+        .execute(&world.admin)
+        .await
+        .unwrap();
+    browser.get(&page(0)).await.is(200).has("Nobody heard this answer");
+    let told = browser.get(&page(1)).await;
+    assert!(!told.is(200).has("Told by the edge afterwards").body.contains("Nobody heard"));
+}

@@ -198,6 +198,7 @@ impl World {
                 answer,
                 keys,
                 offline: false,
+                ask: None,
                 told_at: None,
             });
         }

@@ -231,6 +231,7 @@ impl World {
             answer,
             keys,
             offline: false,
+            ask: None,
             told_at: None,
         };
         let mut tx = self.store.org(tenant.org).await.unwrap();

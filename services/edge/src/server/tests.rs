@@ -16,7 +16,11 @@ struct World {
 impl World {
     /// An agent without a bundle, whose cloud answers so.
     async fn new(answer: Value) -> Self {
-        let stub = StubCloud::start(move |_, _| (StatusCode::OK, answer.clone())).await;
+        Self::with(StatusCode::OK, answer).await
+    }
+
+    async fn with(status: StatusCode, answer: Value) -> Self {
+        let stub = StubCloud::start(move |_, _| (status, answer.clone())).await;
         let courier = stub.courier(stub.spool());
         let cloud = Arc::clone(&stub.cloud);
         let reporter = Reporter::new(Arc::clone(&cloud), Arc::clone(&courier), None, clock(), 0);
@@ -97,5 +101,23 @@ async fn what_cannot_be_told_again_is_answered_as_it_is() {
         let world = World::new(told.clone()).await;
         assert_eq!(world.ask(path).await, told);
         assert!(world.waiting().await.is_empty());
+    }
+}
+
+/// The cloud may hear what it was asked, and decide, though nobody waits any more.
+#[tokio::test]
+async fn what_was_asked_in_vain_is_told_with_its_name() {
+    for path in [AUTHORIZE, RADIUS_AUTHORIZE] {
+        let world = World::with(StatusCode::SERVICE_UNAVAILABLE, json!({})).await;
+        world.ask(path).await;
+        let told = world.waiting().await;
+        let ask = world.stub.last_headers()[events::ASK].to_str().unwrap().to_owned();
+        assert_eq!(told[0]["events"][0]["ask"], json!(ask));
+        // Once the cloud is known to be away it hears nothing.
+        for _ in 0..5 {
+            world.ask(path).await;
+        }
+        let told = world.waiting().await;
+        assert_eq!((told.len(), &told[5]["events"][0]["ask"]), (6, &Value::Null));
     }
 }

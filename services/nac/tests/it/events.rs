@@ -1,12 +1,12 @@
 use axum::http::StatusCode;
-use domain::DecisionId;
 use domain::answer::without_facts;
 use domain::decision::{Outcome, Reason};
 use domain::request::AccessRequest;
 use domain::time::Ids;
+use domain::{DecisionId, SessionId};
 use serde_json::{Value, json};
 
-use crate::world::{COMPLIANT, Tenant, World};
+use crate::world::{COMPLIANT, Tenant, World, post};
 
 /// A decision as an edge tells it, made `seconds` ago.
 fn decided(world: &World, tenant: &Tenant, seconds: i64, vlan: &str) -> Value {
@@ -137,4 +137,131 @@ async fn what_cannot_be_is_refused_and_the_rest_is_taken() {
         let answer = process.post("/v1/nac/events", &tenant.token, &body).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     }
+}
+
+/// What the database takes in no case must not be told for ever, nor keep back what stands beside it.
+#[tokio::test]
+async fn what_nothing_can_hold_is_refused_for_good() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let long = "x".repeat(20_000);
+    let poison = [
+        ("/request/user_name", json!("a\0b")),
+        ("/request/user_name", json!(long)),
+        ("/request/ssid", json!("x".repeat(65))),
+        ("/request/hostname", json!("a\u{1}b")),
+        ("/request/idp_roles", json!(["a\0b"])),
+        ("/request/cert", json!({"cn": "a\0b"})),
+        ("/answer/found/device_name", json!("a\0b")),
+        ("/answer/found/device_name", json!("x".repeat(257))),
+        ("/answer/decision/outcome/role", json!("a\0b")),
+    ];
+    for (place, value) in poison {
+        let mut bad = decided(&world, &tenant, 60, "x");
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        bad.pointer_mut(parent).unwrap()[name] = value;
+        let events = json!({"events": [decided(&world, &tenant, 61, "x"), bad]});
+        let answer = process.post("/v1/nac/events", &tenant.token, &events).await;
+        assert_eq!((answer.status, &answer.body["taken"]), (StatusCode::OK, &json!(1)), "{place}");
+        let refused = &answer.body["refused"];
+        assert_eq!((&refused[0]["field"], &refused[1]), (&json!("events[1]"), &Value::Null), "{refused}");
+    }
+    // What no check knew of: the database is the last to say so.
+    sqlx::query("ALTER TABLE event ADD CONSTRAINT unforeseen CHECK (vlan IS DISTINCT FROM 'odd')")
+        .execute(&world.admin)
+        .await
+        .unwrap();
+    let events = json!({"events": [decided(&world, &tenant, 60, "x"), decided(&world, &tenant, 60, "odd")]});
+    let answer = process.post("/v1/nac/events", &tenant.token, &events).await;
+    assert_eq!((answer.status, &answer.body["taken"]), (StatusCode::OK, &json!(1)), "{}", answer.body);
+    assert_eq!(answer.body["refused"][0]["code"], "not_storable");
+    assert_eq!(answer.body["refused"][0]["field"], "events[1]");
+}
+
+/// An edge hears nothing in time and decides by itself; what it had asked arrives all the same. The client got what the
+/// edge decided.
+#[tokio::test]
+async fn what_nobody_heard_does_not_count_whichever_comes_first() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let ask = |name: &str| {
+        let body = json!({"mac": COMPLIANT, "auth_type": "mab", "session_id": "s-9"}).to_string();
+        let mut request = post("/v1/nac/authorize", &tenant.token, body);
+        request.headers_mut().insert("gatehouse-ask", name.parse().unwrap());
+        process.send(request)
+    };
+    let tell = async |names: &[&str], seconds: i64, vlan: &str| {
+        let mut events: Vec<Value> = names.iter().map(|_| decided(&world, &tenant, seconds, vlan)).collect();
+        for (event, name) in events.iter_mut().zip(names) {
+            event["ask"] = json!(name);
+        }
+        let answer = process.post("/v1/nac/events", &tenant.token, &json!({"events": events})).await;
+        assert_eq!(answer.body, json!({"taken": names.len(), "refused": []}));
+    };
+    let stands = async || {
+        let row: (Value, bool) = sqlx::query_as(
+            "SELECT outcome -> 'vlan', ended_at IS NULL FROM session WHERE session_key = 's-9'",
+        )
+        .fetch_one(&world.admin)
+        .await
+        .unwrap();
+        row
+    };
+    let names: Vec<String> = (0..6).map(|n| format!("0193a000-0000-7000-8000-00000000000{n}")).collect();
+    let name = |n: usize| names[n].as_str();
+
+    assert_eq!(ask(name(0)).await.body["vlan"], "30");
+    assert_eq!(stands().await, (json!("30"), true), "it was heard");
+    world.advance(10);
+    // The cloud decides later than the edge, and is told of that last.
+    assert_eq!(ask(name(1)).await.body["vlan"], "30");
+    tell(&[name(1)], 5, "crit").await;
+    assert_eq!(stands().await, (json!("crit"), true));
+    let again = "SELECT count(*) FROM outbox WHERE message->>'topic' = 'decisions_recorded_late'";
+    assert!(world.count(again).await >= 1, "it is decided again, and moved where that differs");
+    let mut tx = world.store.org(tenant.org).await.unwrap();
+    let session: SessionId = sqlx::query_scalar::<_, uuid::Uuid>("SELECT id FROM session")
+        .fetch_one(&world.admin)
+        .await
+        .unwrap()
+        .into();
+    for (n, unheard) in [(0, false), (1, true)] {
+        let told = store::sessions::is_unheard(&mut tx, session, name(n).parse().unwrap()).await.unwrap();
+        assert_eq!(told, unheard, "{n}");
+    }
+    drop(tx);
+    // The other way round, twice, and late.
+    world.advance(10);
+    tell(&[name(2), name(3)], 5, "crit-2").await;
+    world.advance(10);
+    assert_eq!(ask(name(2)).await.body["vlan"], "30");
+    assert_eq!(ask(name(3)).await.body["vlan"], "30");
+    assert_eq!(stands().await, (json!("crit-2"), true));
+    // What is heard counts.
+    world.advance(10);
+    assert_eq!(ask(name(4)).await.body["vlan"], "30");
+    assert_eq!(stands().await, (json!("30"), true));
+    assert_eq!(world.count("SELECT count(*) FROM event WHERE kind = 'NAC_CLIENT_PERMIT'").await, 8);
+}
+
+/// Where the answer that nobody heard was a denial, the session goes on.
+#[tokio::test]
+async fn a_denial_that_nobody_heard_ends_nothing() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    let name = "0193a000-0000-7000-8000-000000000001";
+    // Nobody knows this client: the policy denies it.
+    let body = json!({"mac": "d4:6e:0e:02:99:99", "auth_type": "mab", "session_id": "s-9"}).to_string();
+    let mut request = post("/v1/nac/authorize", &tenant.token, body);
+    request.headers_mut().insert("gatehouse-ask", name.parse().unwrap());
+    assert_eq!(process.send(request).await.body["action"], "deny");
+    let mut event = decided(&world, &tenant, 2, "crit");
+    event["ask"] = json!(name);
+    process.post("/v1/nac/events", &tenant.token, &json!({"events": [event]})).await;
+    let open = "SELECT count(*) FROM session WHERE ended_at IS NULL AND terminate_cause IS NULL
+                AND outcome ->> 'vlan' = 'crit'";
+    assert_eq!(world.count(open).await, 1);
 }

@@ -103,6 +103,7 @@ impl World {
                 answer: Answer { id: self.ids.make(now), at: now, decision, compliance, found },
                 keys: plan.keys(),
                 offline: false,
+                ask: None,
                 told_at: None,
                 request,
             });

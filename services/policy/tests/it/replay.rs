@@ -58,6 +58,7 @@ async fn record(store: &Store, org: OrgId, n: u32, clients: u32) {
             answer,
             keys: Vec::new(),
             offline: false,
+            ask: None,
             told_at: None,
         }
     };

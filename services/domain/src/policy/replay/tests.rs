@@ -27,6 +27,7 @@ fn record(policy: &CompiledPolicy, traffic: &Traffic, n: u64) -> DecisionRecord 
         },
         keys: Vec::new(),
         offline: false,
+        ask: None,
         told_at: None,
     })
 }
