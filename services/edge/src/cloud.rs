@@ -101,12 +101,12 @@ impl Cloud {
         self.breaker.is_open()
     }
 
-    /// Posts a client's request: at once `Away` while the breaker is open.
+    /// Posts what can wait: at once `Away` while the breaker is open.
     pub async fn ask(&self, path: &str, body: Bytes, within: Duration) -> Reply {
         if !self.breaker.lets_through() {
             return Reply::Away;
         }
-        self.send(self.http.post(self.url(path)), Some(body), within, Doubt::Counts).await
+        self.send(self.http.post(self.url(path)), Some(body), within, Doubt::Passes).await
     }
 
     /// Posts what is to be decided, under a name of its own. With the name, where the cloud may have heard it: what it

@@ -46,6 +46,9 @@ use crate::spool::{Spool, SpoolError};
 /// Requests of FreeRADIUS may end for this long after the stop.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Where a revoked credential's bundle could not be given up, it is tried again after this.
+const FORGET_AGAIN: Duration = Duration::from_secs(2);
+
 /// Why the agent cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
@@ -163,8 +166,10 @@ async fn renew(bundles: &Bundles, cloud: &Cloud, interval: Duration) {
             Err(RenewError::Away) => tracing::debug!("the bundle could not be renewed"),
             Err(error) => tracing::error!(%error, "the bundle could not be renewed"),
         }
+        // What is to be forgotten is not left lying until the next time.
+        let pause = if cloud.is_revoked() && bundles.ready().is_some() { FORGET_AGAIN } else { interval };
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(pause) => {}
             // Asked again, the cloud says so here too, and the bundle is forgotten, before anybody starts anew with it.
             () = cloud.disowned.notified() => {}
         }

@@ -67,7 +67,7 @@ pub(crate) async fn authorize(
             let span =
                 tracing::info_span!("decision", decision_id = %id, org = %caller.org, edge = %caller.edge);
             let asked = Asked { request, manner: Manner::of(&headers), id, now, started };
-            decided(&shared, caller.org, asked).instrument(span).await.map(Json)
+            Box::pin(decided(&shared, caller.org, asked).instrument(span)).await.map(Json)
         }
         MaybeCaller::NobodyKnows => {
             let nobody =

@@ -10,17 +10,14 @@ use cache::{Cache, CachedCredential};
 use domain::{CredentialId, OrgId};
 use moka::future::Cache as Memory;
 use store::{Store, edges};
-use tokio::sync::Semaphore;
 
 use crate::NacConfig;
 use crate::gate::{Gate, GateError};
 use crate::held::{Epochs, Held};
+use crate::reads::{Limits, Turns};
 
 /// An answer that no store gave is asked for again after this.
 const RETRY: Duration = Duration::from_millis(250);
-
-/// A read waits this long for its turn; then what was known before has to do.
-const READ_WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// What is known of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +39,7 @@ pub struct Credentials {
     confirm_after: Duration,
     read_timeout: Duration,
     /// Whoever tries tokens at random must not take the database from those who have one.
-    reads: Semaphore,
+    reads: Turns,
 }
 
 impl Credentials {
@@ -59,7 +56,11 @@ impl Credentials {
             ttl: config.memory_ttl,
             confirm_after: config.credential_confirm_after,
             read_timeout: config.store_read_timeout,
-            reads: Semaphore::new(config.credential_reads_max),
+            // As long as a read may take: a process that has just started opens its connections first.
+            reads: Turns::new(Limits {
+                reads_max: config.credential_reads_max,
+                within: config.store_read_timeout,
+            }),
         }
     }
 
@@ -91,11 +92,7 @@ impl Credentials {
             let mut tx = self.store.org(org).await?;
             edges::credential(&mut tx, id).await
         };
-        let asked = match tokio::time::timeout(READ_WAIT_MAX, self.reads.acquire()).await {
-            Ok(Ok(_permit)) => self.gate.ask(self.read_timeout, read).await,
-            Ok(Err(_)) | Err(_) => Err(GateError::Away),
-        };
-        match asked {
+        match self.reads.alone(self.gate.ask(self.read_timeout, read)).await {
             Ok(Some(row)) => {
                 let credential = CachedCredential {
                     org,

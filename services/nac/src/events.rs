@@ -33,8 +33,8 @@ const AHEAD_MAX: time::Duration = time::Duration::hours(1);
 const KEY_CHARS_MAX: usize = 253;
 /// Names of an answer, by which events and sessions are found: what is kept of Intune's has no more (`microsoft`).
 const ANSWER_NAME_CHARS_MAX: usize = 256;
-/// No other text of an answer is longer.
-const TEXT_CHARS_MAX: usize = 4_096;
+/// No other text of an answer is longer, its trace excepted.
+const TEXT_BYTES_MAX: usize = 16_384;
 
 /// What was taken.
 #[derive(Debug, Serialize, ToSchema)]
@@ -180,22 +180,26 @@ fn check_answer(answer: &Answer, written: &Value) -> Result<(), (&'static str, S
         let why = format!("answer: names have {ANSWER_NAME_CHARS_MAX} characters at most");
         return Err(("invalid_value", why));
     }
-    if !holds_texts(written) {
+    if !holds_texts(written, TEXT_BYTES_MAX) {
         return Err((
             "invalid_value",
-            format!("answer: texts have no NUL and {TEXT_CHARS_MAX} characters at most"),
+            format!("answer: texts have no NUL and {TEXT_BYTES_MAX} bytes at most"),
         ));
     }
     Ok(())
 }
 
 /// Whether PostgreSQL can hold every text.
-fn holds_texts(value: &Value) -> bool {
-    let holds = |text: &str| !text.contains('\0') && text.chars().nth(TEXT_CHARS_MAX).is_none();
+fn holds_texts(value: &Value, bytes_max: usize) -> bool {
+    let holds = |text: &str| !text.contains('\0') && text.len() <= bytes_max;
     match value {
         Value::String(text) => holds(text),
-        Value::Array(values) => values.iter().all(holds_texts),
-        Value::Object(fields) => fields.iter().all(|(name, value)| holds(name) && holds_texts(value)),
+        Value::Array(values) => values.iter().all(|value| holds_texts(value, bytes_max)),
+        Value::Object(fields) => fields.iter().all(|(name, value)| {
+            // A trace is as long as its policy.
+            let bytes_max = if name == "trace" { usize::MAX } else { bytes_max };
+            holds(name) && holds_texts(value, bytes_max)
+        }),
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }

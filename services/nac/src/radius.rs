@@ -38,9 +38,13 @@ const SESSIONS_AT_ONCE: i64 = 500;
     path = "/v1/nac/radius/authorize",
     tag = "radius",
     operation_id = "radius_authorize",
-    params(("Gatehouse-Tells-Later" = Option<String>, Header,
-        description = "Whatever it says: where the decision cannot be recorded, the answer holds it as `unrecorded`, an \
-            event that `/v1/nac/events` takes later")),
+    params(
+        ("Gatehouse-Tells-Later" = Option<String>, Header,
+            description = "Whatever it says: where the decision cannot be recorded, the answer holds it as \
+                `unrecorded`, an event that `/v1/nac/events` takes later"),
+        ("Gatehouse-Ask" = Option<String>, Header,
+            description = "A UUID, the edge's name of what it asks: see `/v1/nac/authorize`"),
+    ),
     request_body(content = Object, description = "The attributes of an Access-Request, as `rlm_rest` writes them",
         examples(("packet" = (summary = "EAP-TLS, after the handshake", value = json!(openapi::packet_example()))))),
     responses(

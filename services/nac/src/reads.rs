@@ -14,7 +14,7 @@ use domain::device::DeviceFacts;
 use domain::resolver::LookupKey;
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use crate::gate::GateError;
 
@@ -42,13 +42,33 @@ pub struct Limits {
     pub within: Duration,
 }
 
+/// Reads that nobody shares, so many at once.
+pub struct Turns {
+    turns: Semaphore,
+    within: Duration,
+}
+
+impl Turns {
+    pub fn new(limits: Limits) -> Self {
+        Self { turns: Semaphore::new(limits.reads_max), within: limits.within }
+    }
+
+    /// Reads, once it has a turn; `Away` where none comes in time.
+    pub async fn alone<T>(&self, read: impl Future<Output = Result<T, GateError>>) -> Result<T, GateError> {
+        // Closed never.
+        let Ok(Ok(_turn)) = timeout(self.within, self.turns.acquire()).await else {
+            return Err(GateError::Away);
+        };
+        read.await
+    }
+}
+
 #[derive(Clone)]
 pub struct Reads(Arc<Inner>);
 
 struct Inner {
     ask: Ask,
-    turns: Semaphore,
-    within: Duration,
+    turns: Turns,
     lines: Mutex<HashMap<OrgId, Line>>,
 }
 
@@ -66,26 +86,19 @@ struct Wish {
 
 impl Reads {
     pub fn new(limits: Limits, ask: Ask) -> Self {
-        let turns = Semaphore::new(limits.reads_max);
-        Self(Arc::new(Inner { ask, turns, within: limits.within, lines: Mutex::default() }))
+        Self(Arc::new(Inner { ask, turns: Turns::new(limits), lines: Mutex::default() }))
     }
 
     /// A read that nobody shares.
     pub async fn alone<T>(&self, read: impl Future<Output = Result<T, GateError>>) -> Result<T, GateError> {
-        let until = Instant::now() + self.0.within;
-        // Closed never.
-        let Ok(Ok(_turn)) = timeout_at(until, self.0.turns.acquire()).await else {
-            return Err(GateError::Away);
-        };
-        read.await
+        self.0.turns.alone(read).await
     }
 
     /// The devices under each of the keys, and maybe under others; `None` where PostgreSQL does not say so in time.
     pub async fn devices(&self, org: OrgId, keys: &[LookupKey]) -> Option<Answer> {
-        let until = Instant::now() + self.0.within;
         let (reply, replied) = oneshot::channel();
         self.wish(org, Wish { keys: keys.to_vec(), reply });
-        timeout_at(until, replied).await.ok()?.ok()?
+        timeout(self.0.turns.within, replied).await.ok()?.ok()?
     }
 
     fn wish(&self, org: OrgId, wish: Wish) {
@@ -111,7 +124,7 @@ impl Inner {
         let _at_work = AtWork { inner: &self, org };
         loop {
             // Closed never. What comes until the turn does goes with it.
-            let Ok(_turn) = self.turns.acquire().await else { return };
+            let Ok(_turn) = self.turns.turns.acquire().await else { return };
             let Some(question) = self.take(org) else { return };
             let answer = (self.ask)(org, question.keys.into_iter().collect()).await;
             for reply in question.replies {
@@ -275,7 +288,7 @@ mod tests {
     async fn nobody_waits_for_ever_and_whoever_gave_up_is_not_asked_for() {
         let (reads, postgres) = reads(false, Duration::from_millis(50));
         // Others have all turns but one.
-        let turns = reads.0.turns.acquire_many(READS_MAX - 1).await.unwrap();
+        let turns = reads.0.turns.turns.acquire_many(READS_MAX - 1).await.unwrap();
         let wishes = (1..=40).map(|n| {
             let reads = reads.clone();
             async move { reads.devices(org(1), &[key(n)]).await }

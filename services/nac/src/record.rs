@@ -67,6 +67,8 @@ pub fn org_of(record: &SpilledRecord) -> OrgId {
 pub enum NotWritten {
     /// PostgreSQL is away.
     Away,
+    /// It would not do it, for no fault of the records: its schema is another, a grant is missing.
+    Failed(String),
     /// It will not take this batch as it is.
     Refused(String),
 }
@@ -124,7 +126,10 @@ impl Writer {
                 Ok(())
             }
             Err(GateError::Away) => Err(NotWritten::Away),
-            Err(GateError::Failed(error)) => Err(NotWritten::Refused(error.to_string())),
+            Err(GateError::Failed(error)) if error.blames_data() => {
+                Err(NotWritten::Refused(error.to_string()))
+            }
+            Err(GateError::Failed(error)) => Err(NotWritten::Failed(error.to_string())),
         }
     }
 
@@ -138,7 +143,10 @@ impl Writer {
                 return Recorded::Kept;
             }
             Err(NotWritten::Away) => {}
-            Err(NotWritten::Refused(why)) => {
+            Err(NotWritten::Failed(why)) if records == 1 => {
+                tracing::error!(%org, why, "a record could not be written; it is spilled");
+            }
+            Err(NotWritten::Failed(why) | NotWritten::Refused(why)) => {
                 tracing::error!(%org, records, why, "PostgreSQL refused records");
                 return Recorded::Refused(batch);
             }
@@ -163,7 +171,7 @@ impl Writer {
 pub enum Fate {
     /// It is in PostgreSQL, or on its way there.
     Kept,
-    /// Neither PostgreSQL nor Redis could be reached: it is to be told again.
+    /// Neither PostgreSQL nor Redis would take it now: it is to be told again.
     Lost,
     /// PostgreSQL takes it in no case: it is not to be told again.
     Refused,

@@ -60,11 +60,11 @@ async fn drain_org(
             return Ok(true);
         }
         Err(NotWritten::Away) => return Ok(false),
-        Err(NotWritten::Refused(why)) => {
+        Err(NotWritten::Failed(why) | NotWritten::Refused(why)) => {
             tracing::error!(%org, records = records.len(), why, "PostgreSQL refused spilled records");
         }
     }
-    // One of them is to blame: alone, each is taken or set aside.
+    // One of them is to blame: alone, each is taken, set aside, or kept for when it can be written.
     for one in records {
         match writer.write(org, &batch_of(std::slice::from_ref(one))).await {
             Ok(()) => {
@@ -72,6 +72,7 @@ async fn drain_org(
                 writer.cache.spill_ack(std::slice::from_ref(&one.0)).await?;
             }
             Err(NotWritten::Away) => return Ok(false),
+            Err(NotWritten::Failed(_)) => {}
             Err(NotWritten::Refused(why)) => writer.cache.spill_set_aside(&one.0, &why).await?,
         }
     }

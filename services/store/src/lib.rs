@@ -83,10 +83,10 @@ impl StoreError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Sqlx(sqlx::Error::Database(error)) => {
-                // Class 08 connection exception, 53 insufficient resources, 57 operator intervention, 40 rollback.
-                error
-                    .code()
-                    .is_some_and(|c| ["08", "53", "57", "40"].iter().any(|class| c.starts_with(class)))
+                // Class 08 connection exception, 53 insufficient resources, 57 operator intervention, 40 rollback, 58
+                // system error; and a server that is read-only, or would not wait for a lock.
+                let passing = ["08", "53", "57", "40", "58", "25006", "55P03"];
+                error.code().is_some_and(|code| passing.iter().any(|class| code.starts_with(class)))
             }
             Self::Sqlx(
                 sqlx::Error::Io(_)
@@ -97,6 +97,21 @@ impl StoreError {
                 | sqlx::Error::WorkerCrashed,
             )
             | Self::Begin(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl StoreError {
+    /// The data is at fault: told again, it would be refused again. What else goes wrong may pass, or be mended.
+    #[must_use]
+    pub fn blames_data(&self) -> bool {
+        match self {
+            // Class 22 data exception, 23 integrity constraint violation, 54 program limit exceeded.
+            Self::Sqlx(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))),
+            Self::Sqlx(sqlx::Error::Encode(_)) => true,
             _ => false,
         }
     }

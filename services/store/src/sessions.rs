@@ -109,6 +109,9 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Resu
              match_strength = excluded.match_strength, link_id = excluded.link_id, device_id = excluded.device_id,
              device_name = excluded.device_name, policy_version = excluded.policy_version,
              lookup_keys = excluded.lookup_keys, ask_id = excluded.ask_id,
+             -- Where the row was not there yet when these were told.
+             unheard = CASE WHEN s.unheard @> excluded.unheard THEN s.unheard
+                            ELSE (excluded.unheard || s.unheard)[1:16] END,
              -- A permit after the end begins a new stay.
              started_at = CASE WHEN excluded.ended_at IS NULL AND s.ended_at < excluded.decided_at
                                THEN excluded.decided_at ELSE s.started_at END,
@@ -128,7 +131,7 @@ pub(crate) async fn decided(tx: &mut OrgTx, records: &[&DecisionRecord]) -> Resu
              ended_at = CASE WHEN excluded.ended_at IS NOT NULL THEN greatest(s.ended_at, excluded.ended_at)
                              WHEN s.ended_at < excluded.decided_at THEN NULL
                              ELSE s.ended_at END
-         WHERE (s.decided_at IS NULL OR s.decided_at < excluded.decided_at)
+         WHERE (s.decided_at IS NULL OR s.decided_at < excluded.decided_at OR s.ask_id = ANY (excluded.unheard))
            AND (excluded.ask_id IS NULL OR excluded.ask_id <> ALL (s.unheard))",
         org,
         &id,

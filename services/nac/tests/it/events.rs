@@ -1,7 +1,9 @@
 use axum::http::StatusCode;
 use domain::answer::without_facts;
 use domain::decision::{Outcome, Reason};
+use domain::event::DecisionRecord;
 use domain::request::AccessRequest;
+use domain::session::session_id;
 use domain::time::Ids;
 use domain::{DecisionId, SessionId};
 use serde_json::{Value, json};
@@ -264,4 +266,71 @@ async fn a_denial_that_nobody_heard_ends_nothing() {
     let open = "SELECT count(*) FROM session WHERE ended_at IS NULL AND terminate_cause IS NULL
                 AND outcome ->> 'vlan' = 'crit'";
     assert_eq!(world.count(open).await, 1);
+}
+
+/// Every order of so many things.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    let Some(last) = count.checked_sub(1) else { return vec![Vec::new()] };
+    let with = |order: &Vec<usize>, place| [&order[..place], &[last], &order[place..]].concat();
+    orders(last).iter().flat_map(|order| (0..=last).map(move |place| with(order, place))).collect()
+}
+
+/// Whatever comes first, alone or together: what the client was told last is what its session stands on.
+#[tokio::test]
+async fn in_any_order_the_session_stands_on_what_the_client_was_told() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let ask = |n: u128| Some(uuid::Uuid::from_u128(n));
+    let made = |key: &str, seconds: i64, vlan: Option<&str>, offline: bool, ask| {
+        let at = world.now() - time::Duration::seconds(100 - seconds);
+        let id: DecisionId = Ids::system().make(at);
+        let outcome = Outcome { permit: vlan.is_some(), vlan: vlan.map(str::to_owned), ..Outcome::default() };
+        DecisionRecord {
+            org: tenant.org,
+            session: session_id(tenant.org, tenant.edge, key),
+            session_key: key.to_owned(),
+            request: AccessRequest::bare(tenant.edge, tenant.site),
+            answer: without_facts(outcome, Reason::SiteFallback, id, at),
+            keys: Vec::new(),
+            offline,
+            ask,
+            told_at: None,
+        }
+    };
+    let (mut n, mut wrong) = (0, Vec::new());
+    // What an edge decided it tells in order.
+    let in_order =
+        |order: &Vec<usize>| order.iter().position(|n| *n == 2) < order.iter().position(|n| *n == 4);
+    for order in orders(5).into_iter().filter(in_order) {
+        for together in [1, 2, 5] {
+            n += 1;
+            let key = format!("s-{n}");
+            let records = [
+                made(&key, 0, Some("heard"), false, ask(1)),
+                // Two asks that the cloud denied, and that the edge had answered by itself before.
+                made(&key, 20, None, false, ask(2)),
+                made(&key, 12, Some("edge"), true, ask(2)),
+                made(&key, 25, None, false, ask(3)),
+                made(&key, 14, Some("edge-last"), true, ask(3)),
+            ];
+            for batch in order.chunks(together) {
+                let batch: Vec<DecisionRecord> = batch.iter().map(|n| records[*n].clone()).collect();
+                let mut tx = world.store.org(tenant.org).await.unwrap();
+                store::events::record_batch(&mut tx, &batch).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+            let stands: (Option<String>, bool, bool) = sqlx::query_as(
+                "SELECT outcome ->> 'vlan', ended_at IS NULL, decided_at = $2 FROM session WHERE session_key = $1",
+            )
+            .bind(&key)
+            .bind(records[4].answer.at)
+            .fetch_one(&world.admin)
+            .await
+            .unwrap();
+            if stands != (Some("edge-last".to_owned()), true, true) {
+                wrong.push((order.clone(), together, stands));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {n}: {wrong:?}", wrong.len());
 }

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use nac::NacConfig;
 use serde_json::{Value, json};
 
 use crate::world::{COMPLIANT, NONCOMPLIANT, World, eventually, post};
@@ -65,7 +66,12 @@ async fn postgres_away_decisions_go_on_and_none_is_lost_or_doubled() {
 async fn a_stalled_postgres_is_given_up_on_in_time() {
     let world = World::new().await;
     let tenant = world.tenant(1).await;
-    let process = world.process();
+    let hasty = Duration::from_millis(700);
+    let process = world.process_with(NacConfig {
+        store_read_timeout: hasty,
+        store_write_timeout: hasty,
+        ..world.config.clone()
+    });
     process.mab(&tenant.token, COMPLIANT).await;
     world.postgres.stall();
     let started = Instant::now();
@@ -237,4 +243,30 @@ async fn a_spilled_record_that_nobody_takes_is_set_aside() {
     world.postgres.mend();
     eventually("the spill is drained", || async { world.cache.spill_depth().await.unwrap() == 0 }).await;
     assert_eq!(world.count("SELECT count(*) FROM event").await, 3);
+}
+
+/// A process that has just started knows no credential and has no connection yet. Whoever asks first waits for that;
+/// nobody is denied for it.
+#[tokio::test]
+async fn a_process_that_has_just_started_denies_nobody_for_it() {
+    let world = World::new().await;
+    let mut tenants = Vec::new();
+    for n in 1..=12 {
+        tenants.push(world.tenant(n).await);
+    }
+    let patience = Duration::from_secs(30);
+    let process = world.process_with(NacConfig {
+        store_read_timeout: patience,
+        store_write_timeout: patience,
+        ..world.config.clone()
+    });
+    world.postgres.stall();
+    let asked = futures::future::join_all(tenants.iter().map(|t| process.mab(&t.token, COMPLIANT)));
+    let (answers, ()) = tokio::join!(asked, async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        world.postgres.mend();
+    });
+    for answer in answers {
+        assert_eq!((&answer["vlan"], &answer["recorded"]), (&json!("30"), &json!(true)), "{answer}");
+    }
 }

@@ -109,8 +109,9 @@ impl World {
         let config = NacConfig {
             memory_ttl: Duration::from_millis(400),
             credential_confirm_after: Duration::from_millis(400),
-            store_read_timeout: Duration::from_millis(700),
-            store_write_timeout: Duration::from_millis(700),
+            // Tests share the machine with each other.
+            store_read_timeout: Duration::from_secs(2),
+            store_write_timeout: Duration::from_secs(2),
             drain_interval: Duration::from_millis(100),
             expiry_interval: Duration::from_millis(100),
             seen_interval: Duration::from_millis(100),
