@@ -1,7 +1,7 @@
 //! Ports of localhost, below the range from which the system takes ports of outgoing connections.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::path::Path;
 
@@ -9,10 +9,11 @@ use crate::{Error, secrets};
 
 const RANGE: Range<u16> = 21_000..31_000;
 
-/// Whether nobody listens on the port.
+/// Whether nobody listens on the port, for TCP or UDP.
 #[must_use]
 pub fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    let at = (Ipv4Addr::LOCALHOST, port);
+    TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
 }
 
 /// A port that nobody listens on at the moment.

@@ -2,7 +2,7 @@
 //! web server answers with a text that it has at hand.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -194,7 +194,7 @@ struct FreeRadius {
 impl FreeRadius {
     async fn start(bed: &Bed, name: &str, api: &Url, token: &str) -> anyhow::Result<Self> {
         let dir = bed.dir.join(name);
-        let port = udp_port()?;
+        let port = free_port();
         render(&dir, api, token, port)?;
         let (freeradius, raddb) = (installed("freeradius")?, dir.join("raddb"));
         let mut program = Program::new(name, &bed.dir, None, Signal::SIGTERM, move || {
@@ -241,7 +241,7 @@ fn render(dir: &Path, api: &Url, token: &str, port: u16) -> anyhow::Result<()> {
         ("group", format!("{:?}", group.name)),
         ("radius_address", "127.0.0.1".to_owned()),
         ("radius_auth_port", port.to_string()),
-        ("radius_acct_port", udp_port()?.to_string()),
+        ("radius_acct_port", free_port().to_string()),
     ];
     let file = raddb.join("gatehouse.conf");
     let mut text = fs::read_to_string(&file)?;
@@ -274,10 +274,6 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         if path.is_dir() { copy(&path, &target)? } else { fs::copy(&path, &target).map(drop)? }
     }
     Ok(())
-}
-
-fn udp_port() -> anyhow::Result<u16> {
-    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// A program that `./dev figures` installs.

@@ -1,7 +1,6 @@
 //! RADIUS over TLS, through radsecproxy as an access point's side.
 
 use std::fs::File;
-use std::net::UdpSocket;
 use std::process::{Child, Stdio};
 
 use super::certs::{Authority, Files, Says};
@@ -25,7 +24,7 @@ impl Drop for RadsecProxy {
 fn proxy(site: &Site, issuer: &Authority, name: &str) -> RadsecProxy {
     let says = Says { cn: name, dns: &["ap.example"], ..Says::default() };
     let Files { cert, key } = issuer.issue(site.rig.folder.path(), name, &says);
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = devservers::free_port();
     let config = format!(
         "ListenUDP 127.0.0.1:{port}\nLogLevel 3\nLogDestination file://{log}\n\
          tls default {{\n CACertificateFile {ca}\n CertificateFile {cert}\n CertificateKeyFile {key}\n}}\n\

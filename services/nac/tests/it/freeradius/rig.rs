@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use devservers::free_port;
 use tempfile::TempDir;
 
 use super::certs::{Authority, Files, Says};
@@ -66,14 +66,10 @@ pub fn program(name: &str) -> PathBuf {
     })
 }
 
-fn udp_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Rig {
     /// Renders the package for an API at `url`, whose certificate `api` has issued. Not started yet.
     pub fn new(folder: TempDir, api: &Authority, clients: Authority, url: &str, token: &str) -> Self {
-        let ports = (udp_port(), udp_port(), devservers::free_port());
+        let ports = (free_port(), free_port(), free_port());
         let user = |flag: &str| {
             let out = Command::new("id").arg(flag).output().unwrap().stdout;
             String::from_utf8(out).unwrap().trim().to_owned()
@@ -188,7 +184,7 @@ impl Rig {
     }
 
     pub async fn send(&self, port: u16, kind: &str, attributes: &str) -> Got {
-        let file = self.path(&format!("packet-{}", udp_port()));
+        let file = self.path(&format!("packet-{}", free_port()));
         std::fs::write(&file, attributes).unwrap();
         let out = tokio::process::Command::new(program("radclient"))
             .args(["-x", "-r", "1", "-t", "8", "-f"])
@@ -238,7 +234,7 @@ impl Rig {
 
     /// What eapol_test printed.
     async fn supplicant(&self, port: u16, mac: &str, network: &str, authority: &Path) -> String {
-        let file = self.path(&format!("supplicant-{}", udp_port()));
+        let file = self.path(&format!("supplicant-{}", free_port()));
         let mut text = "network={\n ssid=\"corp\"\n key_mgmt=WPA-EAP\n".to_owned();
         write!(text, " ca_cert={authority:?}\n{network}\n}}\n").unwrap();
         std::fs::write(&file, text).unwrap();
