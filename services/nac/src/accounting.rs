@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use cache::SpilledRecord;
 use domain::EventId;
+use domain::request::NAME_CHARS_MAX;
 use domain::session::{Accounting, happened_at, session_id, session_key};
 use domain::time::uuid_of;
 use httpkit::{Json, Problem};
@@ -19,8 +20,6 @@ use crate::auth::{Caller, store_away};
 use crate::authorize::overloaded;
 use crate::record::Fate;
 use crate::{Shared, openapi};
-
-const NAME_CHARS_MAX: usize = 253;
 
 /// One accounting message. `status` and one of `session_id` and `mac` are needed.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]

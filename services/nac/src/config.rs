@@ -28,7 +28,8 @@ pub struct NacConfig {
     pub credential_confirm_after: Duration,
     /// Devices looked at per lookup key; two are ambiguous already.
     pub candidates_max: u16,
-    /// PostgreSQL may take this long to answer a read of a decision, and a decision waits no longer for its turn.
+    /// PostgreSQL may take this long to answer a read of a decision; for a client's devices its turn is included, other
+    /// reads wait as long for theirs.
     pub store_read_timeout: Duration,
     /// Reads of decisions that are at PostgreSQL at once.
     pub store_reads_max: usize,

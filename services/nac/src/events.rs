@@ -12,7 +12,7 @@ use cache::SpilledRecord;
 use domain::DecisionId;
 use domain::decision::Answer;
 use domain::event::DecisionRecord;
-use domain::request::AccessRequest;
+use domain::request::{AccessRequest, NAME_CHARS_MAX};
 use domain::resolver::LookupPlan;
 use domain::session::session_id;
 use domain::time::uuid_time;
@@ -30,7 +30,6 @@ use crate::{Shared, openapi};
 
 /// An edge's clock may run ahead by this.
 const AHEAD_MAX: time::Duration = time::Duration::hours(1);
-const KEY_CHARS_MAX: usize = 253;
 /// Names of an answer, by which events and sessions are found: what is kept of Intune's has no more (`microsoft`).
 const ANSWER_NAME_CHARS_MAX: usize = 256;
 /// No other text of an answer is longer, its trace excepted.
@@ -147,7 +146,7 @@ fn read(
     }
     let harmless = |c: char| !c.is_control();
     if session_key.is_empty()
-        || session_key.chars().count() > KEY_CHARS_MAX
+        || session_key.chars().count() > NAME_CHARS_MAX
         || !session_key.chars().all(harmless)
     {
         return Err(("invalid_value", "session_key: 1 to 253 characters".to_owned()));

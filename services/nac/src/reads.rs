@@ -38,7 +38,8 @@ const KEYS_MAX: usize = 500;
 pub struct Limits {
     /// Reads at PostgreSQL at once.
     pub reads_max: usize,
-    /// From the wish to read until the answer, also where the turn never comes.
+    /// A read that is shared comes to its answer within this, its turn included; one that is alone waits so long for
+    /// its turn.
     pub within: Duration,
 }
 

@@ -270,3 +270,28 @@ async fn a_process_that_has_just_started_denies_nobody_for_it() {
         assert_eq!((&answer["vlan"], &answer["recorded"]), (&json!("30"), &json!(true)), "{answer}");
     }
 }
+
+/// A missing grant is no fault of the record: it waits until it can be written.
+#[tokio::test]
+async fn what_cannot_be_written_for_no_fault_of_its_own_is_kept() {
+    let world = World::new().await;
+    let tenant = world.tenant(1).await;
+    let process = world.process();
+    process.mab(&tenant.token, COMPLIANT).await;
+    let run = async |sql: &'static str| sqlx::query(sql).execute(&world.admin).await.unwrap();
+    run("REVOKE INSERT ON event FROM gatehouse_app").await;
+    let answer = process.mab(&tenant.token, COMPLIANT).await;
+    assert_eq!((&answer["vlan"], &answer["recorded"]), (&json!("30"), &json!(true)));
+    let accounting = json!({"status": "start", "session_id": "s-1"});
+    let told = process.post("/v1/nac/accounting", &tenant.token, &accounting).await;
+    assert_eq!(told.status, StatusCode::NO_CONTENT, "it is not refused for good: {}", told.body);
+    assert_eq!(world.count("SELECT count(*) FROM event").await, 1);
+    run("GRANT INSERT ON event TO gatehouse_app").await;
+    eventually("they are written", || async {
+        world
+            .count("SELECT count(*) FROM event WHERE kind IN ('NAC_CLIENT_PERMIT', 'NAC_SESSION_STARTED')")
+            .await
+            == 3
+    })
+    .await;
+}

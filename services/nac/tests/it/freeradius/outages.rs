@@ -105,6 +105,9 @@ async fn a_revoked_edge_gets_nobody_in() {
     site.world.revoke(&site.tenant).await;
     eventually("the revoked edge is refused", || async { site.rig.mab(COMPLIANT).await.is_reject() }).await;
     assert!(site.rig.log().contains("http_401"));
+    // Nor does its memory let anybody in once Gatehouse is away.
+    site.wire.cut();
+    assert!(site.rig.mab(COMPLIANT).await.is_reject());
 }
 
 /// Whatever a proxy, a captive portal or a broken server answers, only an explicit verdict lets anybody in.
